@@ -1,0 +1,141 @@
+"""One port to every model that answers: an endpoint, the in-process engine, or a scripted fake."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from metier.core.errors import Failure, Mistake
+
+
+class Message(NamedTuple):
+    """One turn: `role` is "system", "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+class Decoding(BaseModel):
+    """How answers are drawn. Temperature 0 is greedy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(0.0, ge=0, description="0 is greedy")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus share")
+    max_tokens: int = Field(128, ge=1, description="most tokens of one answer")
+    seed: int = Field(0, description="seed of the random draw")
+    samples: int = Field(1, ge=1, description="answers to each conversation")
+
+
+class Reply(NamedTuple):
+    """One answer. `finished` is False where it was cut at `max_tokens`."""
+
+    text: str
+    tokens: int
+    finished: bool
+
+
+class Chat(Protocol):
+    """Anything that answers conversations."""
+
+    def complete(self, conversations: Sequence[Sequence[Message]], decoding: Decoding) -> list[list[Reply]]:
+        """Return `decoding.samples` replies to each conversation, in order."""
+        ...
+
+
+class ScriptedChat:
+    """A Chat that answers from a script; for tests, examples and dry runs.
+
+    Args:
+        script: a function of the messages, or a list of answers given out in turn.
+
+    Raises:
+        Failure: the list is used up.
+    """
+
+    def __init__(self, script: Callable[[Sequence[Message]], str] | Sequence[str]) -> None:
+        self._script = script
+        self._next = 0
+        self.asked: list[list[Message]] = []
+
+    def complete(self, conversations: Sequence[Sequence[Message]], decoding: Decoding) -> list[list[Reply]]:
+        """Return the scripted answers."""
+        return [[self._answer(messages) for _ in range(decoding.samples)] for messages in conversations]
+
+    def _answer(self, messages: Sequence[Message]) -> Reply:
+        self.asked.append(list(messages))
+        if callable(self._script):
+            text = self._script(messages)
+        elif self._next < len(self._script):
+            text = self._script[self._next]
+            self._next += 1
+        else:
+            raise Failure("the script of the fake model is used up", found=f"{len(self._script)} answers")
+        return Reply(text, len(text.split()), True)
+
+
+class Endpoint(BaseModel):
+    """An OpenAI-compatible endpoint. The key itself is never written in a recipe, only the variable that holds it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str = Field(description="as in http://localhost:8000/v1")
+    model: str = Field(description="the model's name at that endpoint")
+    api_key_env: str | None = Field(None, description="environment variable that holds the key, if one is needed")
+    timeout_seconds: float = Field(120.0, gt=0, description="longest wait for one answer")
+
+
+class OpenAIChat:
+    """A Chat over an OpenAI-compatible endpoint, with the official client (two retries, exponential back-off).
+
+    Raises:
+        Mistake: the key's variable is not set. Failure: the endpoint does not answer as it should.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        from openai import OpenAI
+
+        key = "none"
+        if endpoint.api_key_env is not None:
+            if not os.environ.get(endpoint.api_key_env):
+                raise Mistake(
+                    f"the environment variable {endpoint.api_key_env} is not set",
+                    hint=f"export {endpoint.api_key_env}=...",
+                )
+            key = os.environ[endpoint.api_key_env]
+        self._endpoint = endpoint
+        self._client = OpenAI(base_url=endpoint.base_url, api_key=key, timeout=endpoint.timeout_seconds)
+
+    def complete(self, conversations: Sequence[Sequence[Message]], decoding: Decoding) -> list[list[Reply]]:
+        """Ask the endpoint, one conversation after the other."""
+        return [
+            [self._ask(messages, decoding, index) for index in range(decoding.samples)] for messages in conversations
+        ]
+
+    def _ask(self, messages: Sequence[Message], decoding: Decoding, index: int) -> Reply:
+        from openai import OpenAIError
+
+        sent: list[Any] = [message._asdict() for message in messages]
+        try:
+            answer = self._client.chat.completions.create(
+                model=self._endpoint.model,
+                messages=sent,
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                max_tokens=decoding.max_tokens,
+                seed=decoding.seed + index,
+            )
+        except OpenAIError as error:
+            raise Failure(
+                f"{self._endpoint.base_url} did not answer",
+                found=str(error)[:300],
+                hint="check the address, the key and the model",
+            ) from error
+        if not answer.choices:
+            raise Failure(f"{self._endpoint.base_url} answered without a choice", found=str(answer)[:300])
+        choice = answer.choices[0]
+        tokens = answer.usage.completion_tokens if answer.usage else 0
+        return Reply(choice.message.content or "", tokens, choice.finish_reason == "stop")

@@ -1,0 +1,59 @@
+"""Content digests of local inputs, remembered by path, size and time so that ten million files are read once."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from pathlib import Path
+
+from metier.core.errors import Mistake
+from metier.core.files import files_below, sha256_file
+
+
+class Digests:
+    """Digest files and folders by content.
+
+    Args:
+        memory: an SQLite file that remembers digests by (path, size, mtime); None remembers nothing.
+
+    A file whose size and modification time are unchanged is not read again, as in git's index.
+    """
+
+    def __init__(self, memory: Path | None = None) -> None:
+        self._table: sqlite3.Connection | None = None
+        if memory is not None:
+            self._table = sqlite3.connect(memory, timeout=60, isolation_level=None)
+            self._table.execute(
+                "CREATE TABLE IF NOT EXISTS digest"
+                "(path TEXT PRIMARY KEY, size INT, mtime INT, sha256 TEXT) WITHOUT ROWID"
+            )
+
+    def of(self, path: Path) -> str:
+        """Return the SHA-256 of a file, or of a folder's names and contents. Raises Mistake where nothing is there."""
+        if path.is_dir():
+            return self._of_folder(path)
+        if path.is_file():
+            return self._of_file(path)
+        raise Mistake(f"{path} does not exist", hint="check the path; it is relative to the recipe's folder")
+
+    def _of_folder(self, folder: Path) -> str:
+        whole = hashlib.sha256()
+        for path in files_below(folder):
+            name = path.relative_to(folder).as_posix()
+            whole.update(f"{name}\0{self._of_file(path)}\n".encode("utf-8", "surrogateescape"))
+        return whole.hexdigest()
+
+    def _of_file(self, path: Path) -> str:
+        if self._table is None:
+            return sha256_file(path)
+        state = path.stat()
+        where = str(path.absolute())
+        row = self._table.execute("SELECT size, mtime, sha256 FROM digest WHERE path = ?", (where,)).fetchone()
+        if row is not None and row[:2] == (state.st_size, state.st_mtime_ns):
+            return str(row[2])
+        digest = sha256_file(path)
+        self._table.execute(
+            "INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?)",
+            (where, state.st_size, state.st_mtime_ns, digest),
+        )
+        return digest

@@ -1,0 +1,165 @@
+"""The kinds of artifact that steps hand to each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from metier.core.artifact import Artifact
+from metier.core.chat import Message
+from metier.core.errors import Failure
+from metier.core.tables import read_rows, write_rows
+
+TRAIN = "train"
+HELD_OUT = "held_out"
+
+
+class Document(NamedTuple):
+    """One document. `source` is where it came from; `split` is None until documents are split."""
+
+    id: str
+    text: str
+    source: str
+    title: str = ""
+    language: str | None = None
+    media_type: str = "text/plain"
+    digest: str = ""
+    split: str | None = None
+
+
+class Documents(Artifact):
+    """Documents, as Parquet in `documents/`."""
+
+    columns: Mapping[str, str] = dict.fromkeys(Document._fields, "string")
+
+    def rows(self, split: str | None = None) -> Iterator[Document]:
+        """Yield the documents, all or those of one split, in their fixed order."""
+        for row in read_rows(self.folder / "documents"):
+            if split is None or row["split"] == split:
+                yield Document(**row)
+
+    @classmethod
+    def write(cls, folder: Path, documents: Iterable[Document]) -> int:
+        """Write documents into an artifact's folder and return how many."""
+        return write_rows(folder / "documents", (document._asdict() for document in documents), cls.columns)
+
+
+class Conversation(NamedTuple):
+    """Messages that end in an assistant's. `check` is what a Scorer needs to grade another answer, if one can."""
+
+    id: str
+    messages: list[Message]
+    task: str
+    split: str = TRAIN
+    source: str = ""
+    cluster: str | None = None
+    check: dict[str, Any] | None = None
+
+
+class Conversations(Artifact):
+    """Conversations, as Parquet in `conversations/`."""
+
+    columns: Mapping[str, str] = {
+        **dict.fromkeys(Conversation._fields, "string"),
+        "messages": "messages",
+    }
+
+    def rows(self, split: str | None = None) -> Iterator[Conversation]:
+        """Yield the conversations, all or those of one split, in their fixed order."""
+        for row in read_rows(self.folder / "conversations"):
+            if split is None or row["split"] == split:
+                row["messages"] = [Message(**message) for message in row["messages"]]
+                row["check"] = json.loads(row["check"]) if row["check"] else None
+                yield Conversation(**row)
+
+    @classmethod
+    def write(cls, folder: Path, conversations: Iterable[Conversation]) -> int:
+        """Write conversations into an artifact's folder and return how many."""
+
+        def plain(row: Conversation) -> dict[str, Any]:
+            check = json.dumps(row.check, ensure_ascii=False) if row.check is not None else None
+            return {**row._asdict(), "messages": [m._asdict() for m in row.messages], "check": check}
+
+        return write_rows(folder / "conversations", map(plain, conversations), cls.columns)
+
+
+class Preference(NamedTuple):
+    """One prompt with a better and a worse answer, their scores in 0..1, and why one is better."""
+
+    id: str
+    prompt: list[Message]
+    chosen: str
+    rejected: str
+    chosen_score: float
+    rejected_score: float
+    reason: str
+    source: str = ""
+
+
+class Preferences(Artifact):
+    """Preference pairs, as Parquet in `preferences/`."""
+
+    columns: Mapping[str, str] = {
+        **dict.fromkeys(Preference._fields, "string"),
+        "prompt": "messages",
+        "chosen_score": "float",
+        "rejected_score": "float",
+    }
+
+    def rows(self) -> Iterator[Preference]:
+        """Yield the pairs in their fixed order."""
+        for row in read_rows(self.folder / "preferences"):
+            row["prompt"] = [Message(**message) for message in row["prompt"]]
+            yield Preference(**row)
+
+    @classmethod
+    def write(cls, folder: Path, pairs: Iterable[Preference]) -> int:
+        """Write pairs into an artifact's folder and return how many."""
+        rows = ({**row._asdict(), "prompt": [m._asdict() for m in row.prompt]} for row in pairs)
+        return write_rows(folder / "preferences", rows, cls.columns)
+
+
+class Model(Artifact):
+    """A model with its tokenizer and chat template, as a Hugging Face folder."""
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder that `from_pretrained` takes."""
+        return self.folder / "model"
+
+
+class Exam(Artifact):
+    """Everything needed to examine any model in the same way."""
+
+
+class Score(NamedTuple):
+    """One figure of one model with its 95% interval; `n` is how many items, or None where there is no interval."""
+
+    name: str
+    model: str
+    split: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int | None
+
+
+class Scores(Artifact):
+    """The figures of one model: `scores.json`, and what it answered: `answers.jsonl`."""
+
+    def figures(self) -> list[Score]:
+        """Return the figures. Raises Failure if they are not there."""
+        path = self.folder / "scores.json"
+        if not path.is_file():
+            raise Failure(f"{self.folder.name} holds no scores.json", hint="remove the folder and run again")
+        return [Score(**row) for row in json.loads(path.read_text())]
+
+
+class Export(Artifact):
+    """A model that may leave: `hf/`, `*.gguf`, `README.md` (model card), `Modelfile`, `parity.json`."""
+
+
+class Report(Artifact):
+    """What a person reads: `report.html`, and the same figures as `report.json`."""

@@ -1,0 +1,39 @@
+"""Progress says how far, how fast and how long."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from metier.core.progress import Progress
+
+
+def test_a_line_says_done_rate_time_left_and_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    out = io.StringIO()
+    progress = Progress(out)
+    progress.prefix = "[2/9] sft: "
+    with progress.bar("train", 4000, "tokens") as bar:
+        clock[0] += 20
+        bar.advance(1000, loss=1.2345)
+        assert out.getvalue() == "[2/9] sft: train 1,000/4,000 tokens · 50 tokens/s · 1 min 00 s left · loss 1.23\n"
+
+
+def test_what_an_earlier_attempt_did_does_not_count_for_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with Progress().bar("train", 100, "tokens") as bar:
+        bar.resume_at(90)
+        clock[0] += 5
+        bar.advance(5)
+        assert "95/100 tokens · 1 tokens/s · 5 s left" in bar.line(clock[0])
+
+
+def test_a_log_gets_a_line_now_and_then_and_one_at_the_end() -> None:
+    out = io.StringIO()
+    with Progress(out).bar("reading", 1000, "files") as bar:
+        for _ in range(1000):
+            bar.advance()
+    assert out.getvalue().count("\n") == 1
