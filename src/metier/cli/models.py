@@ -11,6 +11,7 @@ from metier.cli.options import finished, open_recipe, open_workshop, recipe_and_
 
 if TYPE_CHECKING:
     from metier.core.chat import Message
+    from metier.serve.llama import LlamaChat
 
 
 def _export_folder(recipe: Path, workshop: Path | None, changes: tuple[str, ...], targets: tuple[str, ...]) -> Path:
@@ -49,18 +50,24 @@ def serve(
       metier serve -r demo --port 9000 --api-key-env METIER_KEY
       curl http://127.0.0.1:8080/v1/models
     """
-    from metier.serve.server import serve as serve_export
+    from metier.core.host import Host
+    from metier.serve.run import serve as serve_export
 
-    serve_export(_export_folder(recipe, workshop, changes, export), host=host, port=port, api_key_env=api_key_env)
+    serve_export(
+        _export_folder(recipe, workshop, changes, export),
+        Host.here(),
+        host,
+        port,
+        api_key_env=api_key_env,
+        ready=lambda address, name: click.echo(f"'{name}' answers at {address}/v1 (Ctrl-C ends it)"),
+    )
 
 
 @click.command()
 @click.argument("export", nargs=-1)
 @recipe_options
 @click.option("-m", "--message", help="Ask this one thing, print the answer and leave.")
-@click.option(
-    "-s", "--system", help="System message. [default: the one the model was trained with, if the export says]"
-)
+@click.option("-s", "--system", help="System message.")
 def chat(
     export: tuple[str, ...],
     recipe: Path,
@@ -77,20 +84,33 @@ def chat(
       metier chat -r demo -m "What does PRAGMA foreign_keys do?"
     """
     from metier.core.chat import Message
+    from metier.core.host import Host
     from metier.serve.llama import LlamaChat
 
-    with LlamaChat(_export_folder(recipe, workshop, changes, export)) as model:
-        messages: list[Message] = [Message("system", system)] if system else []
+    with LlamaChat(_export_folder(recipe, workshop, changes, export), Host.here()) as model:
+        said = [Message("system", system)] if system else []
         if message is not None:
-            _answer(model, messages, message)
+            _answer(model, [*said, Message("user", message)])
             return
-        click.echo("ask away; an empty line or Ctrl-D ends it")
-        while asked := _ask():
-            _answer(model, messages, asked)
+        click.echo(f"ask '{model.name}'; an empty line or Ctrl-D ends it")
+        while asked := _asked():
+            said.append(Message("user", asked))
+            said.append(Message("assistant", _answer(model, said)))
 
 
-def _ask() -> str | None:
+def _asked() -> str | None:
     try:
-        return str(input("> ")).strip()
+        return input("> ").strip()
     except EOFError:
         return None
+
+
+def _answer(model: LlamaChat, said: list[Message]) -> str:
+    from metier.core.chat import Decoding
+
+    pieces = []
+    for piece in model.stream(said, Decoding(max_tokens=512)):
+        pieces.append(piece)
+        click.echo(piece, nl=False)
+    click.echo()
+    return "".join(pieces)

@@ -24,7 +24,9 @@ def cli_page() -> str:
         command = group.get_command(click.Context(group), name)
         if command is not None:
             parts += [f"\n## metier {name}\n", _help(command, f"metier {name}")]
-    parts.append("\nExit codes: 0 it worked, 1 it failed, 2 the recipe, the input or the machine has to be mended first.\n")
+    parts.append(
+        "\nExit codes: 0 it worked, 1 it failed, 2 the recipe, the input or the machine has to be mended first.\n"
+    )
     return "\n".join(parts)
 
 
@@ -36,7 +38,10 @@ def _help(command: click.Command, name: str) -> str:
 def recipe_page() -> str:
     """Return every step with its fields as Markdown."""
     import_rooms()
-    parts = [f"{_MADE}\n# Steps and their fields\n", "A recipe names steps; `$name` hands one step's artifact to another.\n"]
+    parts = [
+        f"{_MADE}\n# Steps and their fields\n",
+        "A recipe names steps; `$name` hands one step's artifact to another.\n",
+    ]
     for kind in sorted(STEPS.values(), key=lambda kind: (kind.__module__, kind.name)):
         if kind.__module__.startswith("metier."):
             parts.append(_step_section(kind))
@@ -60,7 +65,9 @@ def _step_section(kind: type[Step[Any]]) -> str:
 
 
 def _type_name(annotation: Any) -> str:
-    text = annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
+    text = (
+        annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
+    )
     for prefix in ("metier.core.types.", "metier.core.step.", "metier.core.chat.", "metier.core.artifact.", "typing."):
         text = text.replace(prefix, "")
     return text.replace("|", "\\|")

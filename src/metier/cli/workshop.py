@@ -112,7 +112,7 @@ def _named(name: str, recipe: Recipe | None, shop: Workshop) -> Artifact | None:
 
     if recipe is None or name not in recipe.steps:
         return None
-    found = shop.find(recipe.steps[name])
+    found: Artifact | None = shop.find(recipe.steps[name])
     if found is None:
         raise Mistake(f"'{name}' is not made yet", hint=f"metier run -r {recipe.file} {name}")
     return found
@@ -122,7 +122,8 @@ def _print_record(artifact: Artifact, rows: int) -> None:
     record = artifact.record
     click.echo(f"{record.called or record.step} ({record.step}), {artifact.folder}")
     click.echo(
-        f"made {record.finished} in {record.seconds:.1f} s, attempts {record.attempts}, sha256 {record.output_sha256[:16]}…"
+        f"made {record.finished} in {record.seconds:.1f} s, attempts {record.attempts}, "
+        f"sha256 {record.output_sha256[:16]}…"
     )
     for line in record.ledger.lines:
         dropped = "; ".join(f"{count:,} {reason}" for reason, count in line.dropped.items())

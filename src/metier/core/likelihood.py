@@ -1,0 +1,150 @@
+"""How likely a model finds given text: continuations of contexts, and whole texts by windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from metier.core.errors import Mistake
+from metier.core.network import Network
+from metier.core.prefixes import Group, shared_prefix_groups
+from metier.core.reading import PASS_TOKENS, padded, read_groups
+from metier.core.slots import Slots
+
+
+class Likelihood(NamedTuple):
+    """Natural log-probability of a continuation, summed over its tokens."""
+
+    nats: float
+    tokens: int
+
+
+class Loss(NamedTuple):
+    """Negative natural log-likelihood of a text, with what it is divided by."""
+
+    nats: float
+    tokens: int
+    text_bytes: int
+
+
+class Window(NamedTuple):
+    """Token ids read together, of which the last `scored` are scored. `text` is the index of the text."""
+
+    text: int
+    ids: Sequence[int]
+    scored: int
+
+
+def continuation_likelihoods(
+    network: Network,
+    contexts: Sequence[Sequence[int]],
+    continuations: Sequence[Sequence[int]],
+    rows_at_once: int,
+    done: Callable[[int], None],
+) -> list[Likelihood]:
+    """Return the likelihood of each continuation after its context (token ids; no context is empty).
+
+    What contexts have in common is read once. `done(rows)` is called as rows finish.
+    """
+    sequences = [[*context, *more] for context, more in zip(contexts, continuations, strict=True)]
+    found = [Likelihood(0.0, 0)] * len(sequences)
+    _check_lengths(network, sequences)
+    # Sharing ends before a context's last token, whose state gives the continuation's first token;
+    # a continuation's last token is never read, because nothing follows it.
+    groups = shared_prefix_groups([context[:-1] for context in contexts])
+    inputs = [sequence[:-1] for sequence in sequences]
+    longest = max(map(len, inputs), default=0)
+    slots: Slots | None = None
+    for batch in _full(groups, rows_at_once):
+        slots = slots or Slots(rows_at_once, longest)
+        for tails, hidden_NQE in read_groups(network, slots, inputs, batch, 0):
+            wanted = [
+                (at, len(contexts[tail.row]) - 1 - tail.start + step, token)
+                for at, tail in enumerate(tails)
+                for step, token in enumerate(continuations[tail.row])
+            ]
+            if not wanted:
+                continue
+            rows, steps, tokens = network.tensor(wanted).unbind(1)
+            scores = iter(network.log_probabilities(hidden_NQE[rows, steps], tokens).tolist())
+            for tail in tails:
+                count = len(continuations[tail.row])
+                found[tail.row] = Likelihood(sum(next(scores) for _ in range(count)), count)
+        done(sum(len(group.rows) for group in batch))
+    return found
+
+
+def _full(groups: list[Group], rows: int) -> list[list[Group]]:
+    """Return the groups in batches of at most `rows` rows, cutting groups that do not fit."""
+    batches: list[list[Group]] = [[]]
+    room = rows
+    for group in groups:
+        left = group.rows
+        while left:
+            if room == 0:
+                batches.append([])
+                room = rows
+            batches[-1].append(Group(group.prefix, left[:room]))
+            left, room = left[room:], room - len(batches[-1][-1].rows)
+    return batches if batches[0] else []
+
+
+def windows(text: int, ids: Sequence[int], start: int, size: int, stride: int) -> list[Window]:
+    """Cut a text's token ids into windows of `size` that advance by `stride`, so that every token is scored once.
+
+    The first window begins with the token `start`, so that the text's first token is scored too. With `stride` equal
+    to `size - 1` windows share one token; with a smaller one a token is scored with more context.
+    """
+    whole = [start, *ids]
+    found, scored = [], 0
+    while scored < len(ids):
+        end = min(len(whole), size if scored == 0 else 1 + scored + stride)
+        found.append(Window(text, whole[max(0, end - size) : end], end - 1 - scored))
+        scored = end - 1
+    return found
+
+
+def text_losses(
+    network: Network,
+    cut: Sequence[Window],
+    done: Callable[[int], None],
+) -> dict[int, tuple[float, int]]:
+    """Return (nats lost, scored tokens) by text index. `done(tokens)` is called as windows finish."""
+    _check_lengths(network, [window.ids for window in cut])
+    sums: dict[int, tuple[float, int]] = {}
+    for batch in _by_length(cut):
+        ids_NQ = padded(network, [window.ids[:-1] for window in batch])
+        hidden_NQE = network.read(ids_NQ)
+        wanted = [
+            (at, position, window.ids[position + 1])
+            for at, window in enumerate(batch)
+            for position in range(len(window.ids) - 1 - window.scored, len(window.ids) - 1)
+        ]
+        rows, positions, targets = network.tensor(wanted).unbind(1)
+        scores = iter(network.log_probabilities(hidden_NQE[rows, positions], targets).double().tolist())
+        for window in batch:
+            nats, tokens = sums.get(window.text, (0.0, 0))
+            lost = -sum(next(scores) for _ in range(window.scored))
+            sums[window.text] = (nats + lost, tokens + window.scored)
+        done(sum(window.scored for window in batch))
+    return sums
+
+
+def _by_length(cut: Sequence[Window]) -> list[list[Window]]:
+    batches: list[list[Window]] = []
+    for window in sorted(cut, key=lambda window: -len(window.ids)):
+        if batches and len(batches[-1][0].ids) * (len(batches[-1]) + 1) <= PASS_TOKENS:
+            batches[-1].append(window)
+        else:
+            batches.append([window])
+    return batches
+
+
+def _check_lengths(network: Network, sequences: Sequence[Sequence[int]]) -> None:
+    longest = max(map(len, sequences), default=0)
+    if longest > network.longest:
+        raise Mistake(
+            "a text is longer than the model can read",
+            found=f"{longest} tokens; the model takes {network.longest}",
+            hint="shorten it, or score it in windows",
+        )

@@ -1,0 +1,8 @@
+"""What a model has learnt and what it has lost: exams made before training, intervals on every figure."""
+
+from metier.evaluate.exam import MakeExam
+from metier.evaluate.examine import Examine
+from metier.evaluate.rehearsal import Rehearsal
+from metier.evaluate.report import WriteReport
+
+__all__ = ["Examine", "MakeExam", "Rehearsal", "WriteReport"]

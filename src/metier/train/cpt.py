@@ -1,0 +1,159 @@
+"""Continued pre-training: read documents, with some general text so that what was known is not lost."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import Field
+
+from metier.core import Estimate, Host, Mistake, Step, Work
+from metier.core.types import TRAIN, Document, Documents, Model
+from metier.train.memory import estimate_of, window_tokens
+from metier.train.packing import Group, Row, cut, optimizer_batches
+
+# Names of the token after a document, in the order of preference. A chat model's end-of-turn token is not it.
+_DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|end▁of▁sentence|>")
+
+
+class Cpt(Step[Model]):
+    """Train a model further on documents: full parameters, loss on every token.
+
+    Documents are cut only where they are longer than `sequence_length`, and never see each other.
+    """
+
+    name: ClassVar[str] = "cpt"
+    extras: ClassVar[tuple[str, ...]] = ("train",)
+
+    base: Step[Model] = Field(description="the model to start from")
+    corpus: Step[Documents] = Field(description="documents of the domain; those of the split 'train' are used")
+    replay: Step[Documents] | None = Field(None, description="general documents, against forgetting")
+    replay_share: float = Field(0.2, ge=0, lt=1, description="share of the tokens that come from `replay`")
+    sequence_length: int = Field(512, ge=16, description="longest piece of a document in tokens")
+    tokens: int | None = Field(None, ge=1, description="most tokens to train on, replay included; None: all epochs")
+    epochs: int = Field(1, ge=1, description="passes over the corpus at most")
+    learning_rate: float = Field(2e-4, gt=0, description="peak of the learning rate")
+    batch_tokens: int = Field(2048, ge=1, description="tokens per optimizer step")
+    warmup: float = Field(0.1, ge=0, le=1, description="share of the steps over which the learning rate rises")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    seed: int = Field(0, description="seed of the order of pieces")
+
+    def run(self, work: Work) -> None:
+        """Train, or go on from the newest checkpoint of a killed attempt."""
+        from metier.train.network import load_tokenizer
+        from metier.train.schedule import schedule
+        from metier.train.trainer import Settings
+        from metier.train.tune import tune
+
+        base = work.made(self.base).model_folder
+        tokenizer = load_tokenizer(base)
+        rows = self._rows(work, tokenizer)
+        groups = [Group((row,), 0) for row in rows]
+        batches = optimizer_batches(groups, [group.tokens for group in groups], self.batch_tokens)
+        plan = schedule([batches], window_tokens(work.host, self.sequence_length))
+        first = plan.tokens - plan.trained
+        work.count("token", plan.tokens, plan.trained, {"first of a row": first}, made={"token": plan.trained})
+        work.figure("document_end", tokenizer.convert_ids_to_tokens(document_end(tokenizer)))
+        tune(base, plan, Settings(self.learning_rate, self.warmup, self.weight_decay, self.seed), work)
+
+    def estimate(self, host: Host) -> Estimate | None:
+        """Return time, memory and disk where the base model's shape is known."""
+        return estimate_of(self.base, host, self.sequence_length, self.tokens)
+
+    def _rows(self, work: Work, tokenizer: Any) -> list[Row]:
+        share = self.replay_share if self.replay is not None else 0.0
+        corpus_budget = None if self.tokens is None else round(self.tokens * (1 - share))
+        corpus = _read(work, "corpus", work.made(self.corpus), tokenizer, self.sequence_length)
+        drawn = draw(corpus, self.epochs, corpus_budget, random.Random(f"{self.seed}/corpus"))
+        _count(work, "corpus", drawn)
+        rows = drawn.rows
+        if self.replay is not None and share > 0:
+            wanted = round(sum(len(row.ids) for row in rows) * share / (1 - share))
+            replay = _read(work, "replay", work.made(self.replay), tokenizer, self.sequence_length)
+            drawn = draw(replay, 1, wanted, random.Random(f"{self.seed}/replay"))
+            _count(work, "replay", drawn)
+            got = sum(len(row.ids) for row in drawn.rows)
+            if got < 0.9 * wanted:
+                work.warn(f"replay has only {got:,} of the {wanted:,} tokens that replay_share {share} asks for")
+            rows = rows + drawn.rows
+        random.Random(f"{self.seed}/order").shuffle(rows)
+        return rows
+
+
+class Drawn(NamedTuple):
+    """Pieces to train on, and how many tokens lay beyond the budget."""
+
+    rows: list[Row]
+    beyond: int
+
+
+def document_end(tokenizer: Any) -> int:
+    """Return the id of the token that ends a document. Raises Mistake if the tokenizer has none."""
+    known = tokenizer.get_vocab()
+    for name in (*_DOCUMENT_ENDS, tokenizer.eos_token):
+        if name in known:
+            return int(known[name])
+    raise Mistake(
+        "the tokenizer has no token that ends a document",
+        found=f"none of {', '.join(_DOCUMENT_ENDS)}, and no eos_token",
+        hint="set eos_token in tokenizer_config.json",
+    )
+
+
+def pieces(documents: Iterable[Document], tokenizer: Any, length: int) -> list[Row]:
+    """Return documents as rows of at most `length` tokens; the last piece of each ends in the document's end token."""
+    end = document_end(tokenizer)
+    rows = []
+    for document in documents:
+        # With the model's own first token, where it has one; some tokenizers add a last one too.
+        ids = list(tokenizer(document.text, verbose=False)["input_ids"])
+        while ids and ids[-1] in (end, tokenizer.eos_token_id):
+            ids.pop()
+        for part in cut([*ids, end], length):
+            rows.append(Row(document.id, part, [True] * len(part)))
+    return rows
+
+
+def draw(rows: Sequence[Row], epochs: int, budget: int | None, rng: random.Random) -> Drawn:
+    """Return `epochs` passes over `rows`, each in another order, as far as `budget` tokens reach.
+
+    A row is taken whole or not at all, and one at least.
+    """
+    taken: list[Row] = []
+    used = beyond = 0
+    for _ in range(epochs):
+        order = list(rows)
+        rng.shuffle(order)
+        for row in order:
+            if budget is not None and taken and used + len(row.ids) > budget:
+                beyond += len(row.ids)
+                continue
+            taken.append(row)
+            used += len(row.ids)
+    return Drawn(taken, beyond)
+
+
+def _read(work: Work, field: str, artifact: Documents, tokenizer: Any, length: int) -> list[Row]:
+    documents = list(artifact.rows())
+    # General text that nobody examines on need not have been split.
+    chosen = [
+        document for document in documents if document.split in ((TRAIN,) if field == "corpus" else (TRAIN, None))
+    ]
+    rows = [row for row in pieces(chosen, tokenizer, length) if row.trained]
+    held_out = len(documents) - len(chosen)
+    work.count("document", len(documents), len(chosen), {"not in the train split": held_out}, source=field)
+    if not rows:
+        raise Mistake(
+            f"'{field}' has no text to train on",
+            found=f"{len(documents)} documents, {len(chosen)} of them in the split 'train'",
+            hint="put the step 'split' before this one",
+        )
+    return rows
+
+
+def _count(work: Work, field: str, drawn: Drawn) -> None:
+    kept = sum(len(row.ids) for row in drawn.rows)
+    dropped = {"beyond the budget": drawn.beyond} if drawn.beyond else {}
+    work.count(f"{field} token", kept + drawn.beyond, kept, dropped, made={"row": len(drawn.rows)})
+    work.figure(f"{field}_rows", len(drawn.rows))

@@ -1,0 +1,103 @@
+"""Load a model for training: packed attention, the answers-only head, the device and the number format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import torch
+
+from metier.core import Host, Mistake
+from metier.train.attention import prepared, register
+from metier.train.loss import token_log_probabilities
+from metier.train.packing import NOT_TRAINED
+
+# Heads with one of these in their configuration change the logits after the matrix product.
+_SCALED_HEADS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a model folder. Raises Mistake if there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise Mistake(
+            "the base model has no tokenizer that can be read",
+            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            hint=f"put tokenizer.json and tokenizer_config.json into {folder}",
+        ) from error
+
+
+def load_network(folder: Path) -> Any:
+    """Return the model in float32, ready for packed windows.
+
+    Weights stay in float32 and matrix products run in bf16 under autocast: a small learning rate moves a weight by less
+    than half a bf16 step, and would be lost if the weights themselves were bf16 (4e-4 apart near 0.05, while a
+    hundred DPO steps at 5e-6 move a weight by at most 5e-4).
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=register())
+    except (OSError, ValueError, KeyError) as error:
+        raise Mistake(
+            "the base model cannot be loaded for training",
+            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            hint=f"{folder} needs config.json and *.safetensors of a causal language model",
+        ) from error
+    broken = sum(not bool(torch.isfinite(weight).all()) for weight in network.parameters())
+    if broken:
+        raise Mistake(
+            "the base model holds numbers that are not finite",
+            found=f"{broken} tensors with NaN or infinity",
+            hint="its file is damaged, or its training diverged: take an earlier model",
+        )
+    network.config.use_cache = False
+    return score_trained_only(network)
+
+
+def score_trained_only(network: Any) -> Any:
+    """Give `network` a forward that returns log-probabilities [N] of the N positions whose target is trained.
+
+    It is called with ids [1, T], positions [1, T], targets [T] and blocks. It stays the module's own forward, so that
+    wrappers for several devices see every call.
+
+    Raises:
+        Mistake: the model's head does more than a matrix product.
+    """
+    config = network.config.get_text_config()
+    scaled = [name for name in _SCALED_HEADS if getattr(config, name, None) not in (None, 1.0)]
+    head = network.get_output_embeddings()
+    if scaled or getattr(head, "bias", None) is not None:
+        raise Mistake(
+            f"the head of {config.model_type} models is not supported in training",
+            found=", ".join(scaled) or "a head with a bias",
+            hint="choose a model of the Llama, Qwen or SmolLM families",
+        )
+    network.forward = MethodType(_trained_log_probabilities, network)
+    return network
+
+
+def _trained_log_probabilities(
+    self: Any, input_ids: torch.Tensor, position_ids: torch.Tensor, targets: torch.Tensor, blocks: Any
+) -> torch.Tensor:
+    device = input_ids.device
+    states_TE = self.base_model(
+        input_ids=input_ids, position_ids=position_ids, use_cache=False, blocks=prepared(blocks, device)
+    ).last_hidden_state[0]
+    trained = (targets != NOT_TRAINED).nonzero()[:, 0]
+    # Autocast has no say inside a custom function, so the head asks for its number format here.
+    enabled = torch.is_autocast_enabled(device.type)
+    dtype = torch.get_autocast_dtype(device.type) if enabled else states_TE.dtype
+    with torch.autocast(device.type, enabled=False):
+        return token_log_probabilities(states_TE[trained], self.get_output_embeddings().weight, targets[trained], dtype)
+
+
+def bf16_pays(host: Host) -> bool:
+    """Whether matrix products in bf16 are faster than in float32 here: on GPUs, and on CPUs with bf16 instructions."""
+    if host.gpus and torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

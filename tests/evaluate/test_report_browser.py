@@ -1,0 +1,95 @@
+"""The page in a browser: both widths, light and dark, on paper, with the network off."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.evaluate.report_material import full_report, made
+
+pytestmark = pytest.mark.slow
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=program, args=list(QUIET), chromium_sandbox=False)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("workshop"), full_report(hostile=True)).folder / "report.html"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_fits_and_is_silent_offline(browser: Any, page_file: Path, width: int, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    said: list[str] = []
+    asked: list[str] = []
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(page_file.as_uri())
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [page_file.as_uri()]
+    assert page.title() == "A model that knows SQLite"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wide = "[...document.querySelectorAll('svg.radar text, svg.loss text')].filter(t => {"
+    wide += "const r = t.getBoundingClientRect(); return r.left < 0 || r.right > innerWidth}).map(t => t.textContent)"
+    assert page.evaluate(wide) == []
+    small = "[...document.querySelectorAll('svg text')].filter(t => t.getBoundingClientRect().height < 9).length"
+    assert page.evaluate(small) == 0
+    context.close()
+
+
+def test_text_stands_out_from_its_ground_in_light_and_dark(browser: Any, page_file: Path) -> None:
+    # contrast of relative luminances (WCAG 2.2, 1.4.3): 4.5 to 1 for text
+    contrast = """() => {
+      const light = c => { const v = c.match(/[\\d.]+/g).slice(0, 3).map(x => x / 255)
+        .map(x => x <= .04045 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4);
+        return .2126 * v[0] + .7152 * v[1] + .0722 * v[2] };
+      const ground = e => { while (e) { const c = getComputedStyle(e).backgroundColor;
+        if (!/rgba\\(.*, 0\\)/.test(c)) return c; e = e.parentElement } return 'rgb(255, 255, 255)' };
+      const low = new Set();
+      for (const e of document.querySelectorAll('body *:not(svg, svg *)')) {
+        if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
+        const pair = [light(getComputedStyle(e).color), light(ground(e))].sort((a, b) => b - a);
+        const ratio = (pair[0] + .05) / (pair[1] + .05);
+        if (ratio < 4.5) low.add(e.className + ': ' + ratio.toFixed(2));
+      }
+      return [...low] }"""
+    for scheme in ("light", "dark"):
+        context = browser.new_context(color_scheme=scheme, offline=True)
+        page = context.new_page()
+        page.goto(page_file.as_uri())
+        assert page.evaluate(contrast) == [], scheme
+        context.close()
+
+
+def test_the_page_prints(browser: Any, page_file: Path, tmp_path: Path) -> None:
+    page = browser.new_context(offline=True).new_page()
+    page.goto(page_file.as_uri())
+    page.pdf(path=str(tmp_path / "report.pdf"), format="A4")
+    assert (tmp_path / "report.pdf").stat().st_size > 20_000

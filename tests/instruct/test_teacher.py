@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from metier.core.chat import Reply, ScriptedChat
+from metier.core.types import Document
+from metier.instruct.questions import Pair, Rejected
+from metier.instruct.teacher import Teacher, parts, read_pairs
+
+FACT = "A checkpoint moves the pages of the log back into the database file."
+TEXT = "# Logs\n\n" + FACT + "\n\n```\ncode();\n```\n\n" + "The log is a file of its own that grows with every write. " * 6
+DOCUMENT = Document("d1", TEXT, "logs.md", "Logs")
+GOOD = json.dumps([{"question": "What does a checkpoint do?", "answer": FACT}])
+
+
+def reply(text: str, finished: bool = True) -> Reply:
+    return Reply(text, 1, finished)
+
+
+def test_grounded_answers_are_kept_and_invented_ones_are_not(tmp_path: Path) -> None:
+    rows = [
+        {"question": "What does a checkpoint do?", "answer": FACT},
+        {"question": "What colour is the log?", "answer": "The log is always painted in bright blue."},
+        {"question": "Why?", "answer": FACT},
+    ]
+    asked = Teacher(ScriptedChat([json.dumps(rows)]), "m", 3, tmp_path / "replies.jsonl")(DOCUMENT)
+    assert asked.pairs == [Pair("teacher", "What does a checkpoint do?", FACT)]
+    assert asked.rejected == {"teacher's answer is not in the document": 1, "teacher's pair is incomplete": 1}
+
+
+def test_nothing_is_asked_twice_even_after_a_kill_in_mid_line(tmp_path: Path) -> None:
+    kept = tmp_path / "replies.jsonl"
+    Teacher(ScriptedChat([GOOD]), "m", 3, kept)(DOCUMENT)
+    with kept.open("a") as out:
+        out.write('{"key": "cut')
+    silent = ScriptedChat([])  # raises if it is asked
+    assert Teacher(silent, "m", 3, kept)(DOCUMENT).pairs and not silent.asked
+    other = ScriptedChat([GOOD])
+    Teacher(other, "another model", 3, kept)(DOCUMENT)
+    assert len(other.asked) == 1
+    assert Teacher(ScriptedChat([]), "another model", 3, kept)(DOCUMENT).pairs
+
+
+def test_a_reply_that_is_no_list_has_its_reason() -> None:
+    assert list(read_pairs(reply("I cannot help."), TEXT)) == [Rejected("teacher's reply is no list of pairs")]
+    assert list(read_pairs(reply('[{"question"', finished=False), TEXT)) == [Rejected("teacher's reply was cut")]
+    assert isinstance(next(iter(read_pairs(reply(f"Sure!\n```json\n{GOOD}\n```"), FACT))), Pair)
+
+
+def test_parts_are_whole_blocks_without_code() -> None:
+    text = "\n\n".join(f"Paragraph {number}. " + "word " * 80 for number in range(20))
+    found = list(parts(text + "\n\n```\ncode();\n```"))
+    assert len(found) > 3 and all(len(part) < 2400 for part in found)
+    assert "code();" not in "".join(found)
+    assert "".join("".join(found).split()).startswith("Paragraph0.word")
