@@ -14,7 +14,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "metier"
-HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "pyarrow", "matplotlib", "xllamacpp", "gguf", "numpy", "rich", "openai"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "accelerate",
+    "datasets",
+    "pyarrow",
+    "matplotlib",
+    "xllamacpp",
+    "gguf",
+    "numpy",
+    "rich",
+    "openai",
+}
 LIGHT_ROOMS = {"core", "cli"}
 
 
@@ -92,7 +105,9 @@ def test_every_dependency_has_its_reason() -> None:
     for requirement in named:
         package = re.split(r"[\[<>=;~! ]", requirement)[0]
         assert package == "metier" or f"`{package}`" in reasons, f"docs/dependencies.md does not speak of {package}"
-        assert (ROOT / "constraints.txt").read_text().lower().count(package.lower().replace("_", "-")) or package == "metier"
+        assert (ROOT / "constraints.txt").read_text().lower().count(
+            package.lower().replace("_", "-")
+        ) or package == "metier"
 
 
 def test_the_reference_pages_are_those_of_the_code() -> None:

@@ -124,5 +124,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 def test_shell_completion_works_for_the_installed_command() -> None:
     program = Path(sys.executable).with_name("metier")
-    shown = subprocess.run([program], capture_output=True, text=True, env={**os.environ, "_METIER_COMPLETE": "bash_source"})
+    shown = subprocess.run(
+        [program], capture_output=True, text=True, env={**os.environ, "_METIER_COMPLETE": "bash_source"}
+    )
     assert "_METIER_COMPLETE=bash_complete" in shown.stdout

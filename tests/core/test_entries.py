@@ -8,7 +8,9 @@ def found(text: str, title: str = "Manual") -> list[Entry]:
 
 
 def test_a_bold_call_with_text_below_is_a_function() -> None:
-    assert Entry("function", "abs(X)", "Returns the absolute value.") in found("**abs(X)**\n\nReturns the absolute value.")
+    assert Entry("function", "abs(X)", "Returns the absolute value.") in found(
+        "**abs(X)**\n\nReturns the absolute value."
+    )
 
 
 def test_several_forms_of_a_function_go_by_the_first() -> None:
@@ -21,7 +23,9 @@ def test_a_pragma_heading_is_a_definition_of_its_own_kind() -> None:
 
 
 def test_numbers_of_headings_are_no_part_of_their_name() -> None:
-    assert [(e.kind, e.name) for e in found("### (14) SQLITE_CANTOPEN\n\nText one.\n\n# 2.1. File Format\n\nText two.")][:3] == [
+    assert [
+        (e.kind, e.name) for e in found("### (14) SQLITE_CANTOPEN\n\nText one.\n\n# 2.1. File Format\n\nText two.")
+    ][:3] == [
         ("definition", "SQLITE_CANTOPEN"),
         ("document", "Manual"),
         ("section", "File Format"),
@@ -48,7 +52,10 @@ Yes, it is.
 def test_a_sentence_that_says_what_its_subject_is_makes_an_entry() -> None:
     entry = found("Intro text here.\n\nThe sqlite3_free(P) routine releases memory at P.")[-1]
     assert entry == Entry("function", "sqlite3_free(P)", "The sqlite3_free(P) routine releases memory at P.", "routine")
-    assert predicate("The sqlite3_free(P) routine releases memory.") == ("The sqlite3_free(P) routine", "releases memory.")
+    assert predicate("The sqlite3_free(P) routine releases memory.") == (
+        "The sqlite3_free(P) routine",
+        "releases memory.",
+    )
     assert predicate("Memory is released.") is None
 
 

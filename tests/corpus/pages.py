@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 from metier.core import Artifact, LocalPath, Workshop
@@ -10,10 +11,11 @@ from metier.core.types import Document
 from metier.corpus import Dedup, Filter, Normalise, Read, Split
 from metier.corpus.documents import new_document
 
-WORDS = (
-    "table index page journal cursor schema trigger column value query lock cache transaction statement record file byte "
-    "header cell tree offset commit rollback reader writer thread process memory buffer checksum frame pointer key row"
-).split()
+WORDS = re.findall(
+    r"\w+",
+    "table index page journal cursor schema trigger column value query lock cache transaction statement record file "
+    "byte header cell tree offset commit rollback reader writer thread process memory buffer checksum frame key",
+)
 
 
 def page(title: str, body: str, number: int = 0) -> str:

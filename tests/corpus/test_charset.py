@@ -28,7 +28,10 @@ def test_any_bytes_are_text_or_have_a_reason(data: bytes) -> None:
         ("Grüße, voilà".encode("utf-8-sig"), "Grüße, voilà"),
         ("A plain line with a few words.\n".encode("utf-16"), "A plain line with a few words.\n"),
         (b'<meta charset="iso-8859-1"><p>Stra\xdfe</p>', '<meta charset="iso-8859-1"><p>Straße</p>'),
-        ("数据库是按照数据结构来组织存储和管理数据的仓库。".encode("gb18030"), "数据库是按照数据结构来组织存储和管理数据的仓库。"),
+        (
+            "数据库是按照数据结构来组织存储和管理数据的仓库。".encode("gb18030"),
+            "数据库是按照数据结构来组织存储和管理数据的仓库。",
+        ),
         ("Le café est très bon, déjà vu à Paris.".encode("cp1252"), "Le café est très bon, déjà vu à Paris."),
     ],
 )

@@ -12,7 +12,8 @@ def test_menus_search_boxes_scripts_and_styles_go() -> None:
 
 
 def test_code_keeps_every_space_and_tables_their_cells() -> None:
-    body = "<blockquote><pre>\nif( a&lt;b ){\n  x   = 1;\n}</pre></blockquote><table><tr><th>A<th>B<tr><td>1<td>two</table>"
+    code = "<blockquote><pre>\nif( a&lt;b ){\n  x   = 1;\n}</pre></blockquote>"
+    body = code + "<table><tr><th>A<th>B<tr><td>1<td>two</table>"
     text = page_to_markdown(page("T", body)).text
     assert "```\nif( a<b ){\n  x   = 1;\n}\n```" in text
     assert "| 1 | two |" in text

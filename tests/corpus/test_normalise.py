@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from metier.corpus.normalise import boilerplate_key, normalise, repeated_lines
 
-LINES = st.lists(st.sampled_from(["# Head", "plain  words", "- item", "```", "  code\tx  ", "| a | b |", "", "[a](b)"]), max_size=20)
+LINES = st.lists(
+    st.sampled_from(["# Head", "plain  words", "- item", "```", "  code\tx  ", "| a | b |", "", "[a](b)"]), max_size=20
+)
 
 
 @given(st.text())
@@ -40,7 +42,10 @@ def test_tables_keep_their_cells() -> None:
 
 
 def test_lines_at_the_edges_of_many_pages_are_boilerplate_whatever_their_numbers() -> None:
-    texts = [f"# Page {n}\n\nText number {n} of its own {'abc'[n % 3]}{n}.\n\nLast changed 2024-01-{n:02d}" for n in range(1, 11)]
+    texts = [
+        f"# Page {n}\n\nText number {n} of its own {'abc'[n % 3]}{n}.\n\nLast changed 2024-01-{n:02d}"
+        for n in range(1, 11)
+    ]
     found = repeated_lines(texts, share=0.5, at_least=5)
     assert boilerplate_key("Last changed 1999-12-31") in found
     assert normalise(texts[0], found).endswith("a1.") or "Last changed" not in normalise(texts[0], found)

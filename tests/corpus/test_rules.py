@@ -31,13 +31,16 @@ def test_a_table_of_sentences_is_prose_and_one_of_symbols_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "title", ["Changelog", "Release Notes", "SQLite Release 3.40.1 On 2022-12-28", "What's New", "Older News", "Change Log"]
+    "title",
+    ["Changelog", "Release Notes", "SQLite Release 3.40.1 On 2022-12-28", "What's New", "Older News", "Change Log"],
 )
 def test_change_logs_are_known_by_their_title(title: str) -> None:
     assert rules.change_log(prose(2), title) is not None
 
 
-@pytest.mark.parametrize("title", ["Count The Number Of Rows Modified", "Version Numbers", "Data Change Notification Callbacks"])
+@pytest.mark.parametrize(
+    "title", ["Count The Number Of Rows Modified", "Version Numbers", "Data Change Notification Callbacks"]
+)
 def test_pages_about_changes_are_no_change_logs(title: str) -> None:
     assert rules.change_log(prose(2), title) is None
 

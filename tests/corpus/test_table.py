@@ -9,7 +9,7 @@ import pytest
 from metier.core import LocalPath, Mistake, Workshop
 from metier.corpus import Table
 
-ROWS = [{"text": "First text.", "name": "a"}, {"text": "", "name": "b"}, {"text": "Zwei,\n\"drei\" 四", "name": "c"}]
+ROWS = [{"text": "First text.", "name": "a"}, {"text": "", "name": "b"}, {"text": 'Zwei,\n"drei" 四', "name": "c"}]
 
 
 def write(path: Path) -> Path:
@@ -34,7 +34,7 @@ def test_every_format_gives_the_same_documents(tmp_path: Path, suffix: str) -> N
     made = Workshop(tmp_path / "runs").make(Table(file=LocalPath(path), title_column="name", license="CC0"))
     assert [(row.text, row.title, row.source) for row in made.rows()] == [
         ("First text.", "a", f"t{suffix}#1"),
-        ("Zwei,\n\"drei\" 四", "c", f"t{suffix}#3"),
+        ('Zwei,\n"drei" 四', "c", f"t{suffix}#3"),
     ]
     line = made.record.ledger.lines[0]
     assert (line.came, line.kept, line.dropped) == (3, 2, {"no text in the row": 1})

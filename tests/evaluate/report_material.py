@@ -200,11 +200,10 @@ class FakeExport(Step[Export]):
     model: Step[Model]
 
     def run(self, work: Work) -> None:
-        told = {
-            "token_ids_equal": True,
-            "f16": {"mean_kl": 0.00003, "same_top_token": 0.9991},
-            "q4_k_m": {"mean_kl": 0.0212, "same_top_token": 0.94},
-        }
+        told = [
+            {"file": "sqlite-f16.gguf", "divergence": 0.00003, "bound": 0.01, "agreement": 0.9991, "tokens": 1536},
+            {"file": "sqlite-q8_0.gguf", "divergence": 0.0021, "bound": 0.05, "agreement": 0.97, "tokens": 1536},
+        ]
         (work.folder / "parity.json").write_text(json.dumps(told))
 
 

@@ -6,8 +6,26 @@ from collections import Counter
 from metier.core.types import Document
 from metier.evaluate.multiple_choice import Item, items, visible
 
-VERBS = ["returns", "copies", "removes", "opens", "reads", "writes", "sorts", "merges", "splits", "locks", "counts", "shows"]
-THINGS = [a + b + c for a in ("bra", "del", "kil", "osc", "tan", "vic") for b in ("ta", "mo", "ri") for c in ("ner", "log", "pus")]
+VERBS = [
+    "returns",
+    "copies",
+    "removes",
+    "opens",
+    "reads",
+    "writes",
+    "sorts",
+    "merges",
+    "splits",
+    "locks",
+    "counts",
+    "shows",
+]
+THINGS = [
+    a + b + c
+    for a in ("bra", "del", "kil", "osc", "tan", "vic")
+    for b in ("ta", "mo", "ri")
+    for c in ("ner", "log", "pus")
+]
 
 
 def documents(count: int = 12) -> list[Document]:
@@ -18,7 +36,9 @@ def documents(count: int = 12) -> list[Document]:
         for at, verb in enumerate(VERBS):
             words = " ".join(rng.sample(THINGS, rng.randrange(4, 16)))
             lines.append(f"The fn{number}_{THINGS[at]}(X) function {verb} the {words} of X.")
-            lines.append(f"In a {words} run the {rng.choice(THINGS)} engine of part {number} waits until all is done when the {words} ends.")
+            lines.append(
+                f"In a {words} run the {rng.choice(THINGS)} engine of part {number} waits on when the {words} ends."
+            )
         made.append(Document(f"{number:016x}", "\n\n".join(lines), f"{number}.md", f"Part {number}"))
     return made
 

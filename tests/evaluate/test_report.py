@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -177,7 +178,7 @@ def test_a_recipe_that_holds_the_wrong_kind_is_told(tmp_path: Path) -> None:
 
 
 def test_the_ledger_takes_steps_of_any_kind_and_nothing_else(tmp_path: Path) -> None:
-    written = {
+    written: dict[str, dict[str, Any]] = {
         "docs": {"step": "fake-read"},
         "scores": {"step": "fake-examine"},
         "report": {"step": "report", "models": {"base": "$scores"}, "ledger": ["$docs", "docs"]},

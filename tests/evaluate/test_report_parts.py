@@ -149,13 +149,16 @@ def test_steps_warnings_versions_and_machines_are_told_once(tmp_path: Path) -> N
     assert all(not differ for _, _, differ in found.versions)
 
 
-def test_nested_values_are_told_one_by_one() -> None:
-    told = {"ids": True, "q4": {"kl": 0.0212, "tops": [1, 2]}, "runs": [{"a": 1}], "none": None}
+def test_nested_values_are_told_one_by_one_and_rows_by_their_first_text() -> None:
+    files = [{"a": 1}, {"file": "x.gguf", "kl": 2}]
+    told = {"ids": True, "q4": {"kl": 0.0212, "tops": [1, 2]}, "files": files, "nothing": None}
     assert list(flat(told, "", ENGLISH)) == [
         ("ids", "yes"),
         ("q4 › kl", "0.0212"),
         ("q4 › tops", "1, 2"),
-        ("runs › 1 › a", "1"),
+        ("files › 1 › a", "1"),
+        ("files › x.gguf › file", "x.gguf"),
+        ("files › x.gguf › kl", "2"),
     ]
 
 

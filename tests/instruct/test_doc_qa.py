@@ -53,7 +53,9 @@ class Given(Step[Documents]):
     rows: tuple[tuple[str, str], ...]
 
     def run(self, work: Work) -> None:
-        made = [Document(f"d{n}", text, f"{n}.md", f"Title {n}", split=split) for n, (text, split) in enumerate(self.rows)]
+        made = [
+            Document(f"d{n}", text, f"{n}.md", f"Title {n}", split=split) for n, (text, split) in enumerate(self.rows)
+        ]
         work.count("document", len(made), Documents.write(work.folder, made), made={"document": len(made)})
 
 

@@ -9,7 +9,9 @@ from metier.instruct.questions import Pair, Rejected
 from metier.instruct.teacher import Teacher, parts, read_pairs
 
 FACT = "A checkpoint moves the pages of the log back into the database file."
-TEXT = "# Logs\n\n" + FACT + "\n\n```\ncode();\n```\n\n" + "The log is a file of its own that grows with every write. " * 6
+TEXT = (
+    "# Logs\n\n" + FACT + "\n\n```\ncode();\n```\n\n" + "The log is a file of its own that grows with every write. " * 6
+)
 DOCUMENT = Document("d1", TEXT, "logs.md", "Logs")
 GOOD = json.dumps([{"question": "What does a checkpoint do?", "answer": FACT}])
 

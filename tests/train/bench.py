@@ -14,7 +14,7 @@ from metier.core.types import Conversation, Conversations, Document, Documents, 
 from metier.train.packing import Row
 
 HOST = Host(cores=1, threads=1, memory_bytes=8 << 30)
-WORDS = "the table holds one row for each order and index name price city book select from where".split()
+WORDS = ["the", "table", "holds", "one", "row", "for", "each", "order", "index", "name", "price", "city", "select"]
 
 
 class Given(Step[Model]):

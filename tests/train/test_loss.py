@@ -14,9 +14,7 @@ def by_torch(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) 
 
 
 @pytest.mark.parametrize("keep_bytes", [1 << 30, 0], ids=["slopes kept", "slopes worked out again"])
-def test_chunks_give_the_values_and_gradients_of_the_whole(
-    monkeypatch: pytest.MonkeyPatch, keep_bytes: int
-) -> None:
+def test_chunks_give_the_values_and_gradients_of_the_whole(monkeypatch: pytest.MonkeyPatch, keep_bytes: int) -> None:
     monkeypatch.setattr(loss, "KEEP_BYTES", keep_bytes)
     monkeypatch.setattr(loss, "CHUNK_BYTES", 4 * 50 * 3)  # 3 positions of a vocabulary of 50
     torch.manual_seed(0)
@@ -33,7 +31,7 @@ def test_chunks_give_the_values_and_gradients_of_the_whole(
 def test_no_trained_position_gives_no_values_and_no_gradient() -> None:
     hidden, weight = torch.zeros(0, 6, requires_grad=True), torch.randn(50, 6, requires_grad=True)
     got = token_log_probabilities(hidden, weight, torch.zeros(0, dtype=torch.long), torch.float32)
-    got.sum().backward()
+    got.sum().backward()  # type: ignore[no-untyped-call]
     assert got.shape == (0,)
     assert weight.grad is not None and float(weight.grad.abs().sum()) == 0
 

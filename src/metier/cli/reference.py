@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 from pydantic_core import PydanticUndefined
@@ -65,12 +66,18 @@ def _step_section(kind: type[Step[Any]]) -> str:
 
 
 def _type_name(annotation: Any) -> str:
-    text = (
-        annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
-    )
-    for prefix in ("metier.core.types.", "metier.core.step.", "metier.core.chat.", "metier.core.artifact.", "typing."):
-        text = text.replace(prefix, "")
-    return text.replace("|", "\\|")
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(arguments[0])
+    if origin in (Union, UnionType):
+        return " \\| ".join(_type_name(argument) for argument in arguments)
+    if origin is Literal:
+        return " \\| ".join(repr(argument) for argument in arguments)
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(_type_name(argument) for argument in arguments)}]"
+    if annotation in (None, NoneType):
+        return "None"
+    return "..." if annotation is Ellipsis else str(getattr(annotation, "__name__", annotation))
 
 
 def write_pages(folder: Path) -> list[Path]:

@@ -9,6 +9,9 @@ from pathlib import Path
 from metier.core.errors import Mistake
 from metier.core.files import files_below, sha256_file
 
+_TABLE = "CREATE TABLE IF NOT EXISTS digest(path TEXT PRIMARY KEY, size INT, mtime INT, sha256 TEXT) WITHOUT ROWID"
+_BATCH = 10_000  # digests written in one transaction: one each would wait for the disk at every file
+
 
 class Digests:
     """Digest files and folders by content.
@@ -21,20 +24,21 @@ class Digests:
 
     def __init__(self, memory: Path | None = None) -> None:
         self._table: sqlite3.Connection | None = None
+        self._new: list[tuple[str, int, int, str]] = []
         if memory is not None:
-            self._table = sqlite3.connect(memory, timeout=60, isolation_level=None)
-            self._table.execute(
-                "CREATE TABLE IF NOT EXISTS digest"
-                "(path TEXT PRIMARY KEY, size INT, mtime INT, sha256 TEXT) WITHOUT ROWID"
-            )
+            self._table = sqlite3.connect(memory, timeout=60)
+            self._table.execute(_TABLE)
 
     def of(self, path: Path) -> str:
         """Return the SHA-256 of a file, or of a folder's names and contents. Raises Mistake where nothing is there."""
         if path.is_dir():
-            return self._of_folder(path)
-        if path.is_file():
-            return self._of_file(path)
-        raise Mistake(f"{path} does not exist", hint="check the path; it is relative to the recipe's folder")
+            digest = self._of_folder(path)
+        elif path.is_file():
+            digest = self._of_file(path)
+        else:
+            raise Mistake(f"{path} does not exist", hint="check the path; it is relative to the recipe's folder")
+        self._remember()
+        return digest
 
     def _of_folder(self, folder: Path) -> str:
         whole = hashlib.sha256()
@@ -52,8 +56,13 @@ class Digests:
         if row is not None and row[:2] == (state.st_size, state.st_mtime_ns):
             return str(row[2])
         digest = sha256_file(path)
-        self._table.execute(
-            "INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?)",
-            (where, state.st_size, state.st_mtime_ns, digest),
-        )
+        self._new.append((where, state.st_size, state.st_mtime_ns, digest))
+        if len(self._new) >= _BATCH:
+            self._remember()
         return digest
+
+    def _remember(self) -> None:
+        if self._table is not None and self._new:
+            with self._table:
+                self._table.executemany("INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?)", self._new)
+            self._new.clear()

@@ -58,11 +58,13 @@ class EngineChat:
         conversations: Sequence[Sequence[Message]],
         decoding: Decoding,
         seen: Callable[[int, list[Reply]], None] | None = None,
+        until: Callable[[int, str], bool] | None = None,
     ) -> list[list[Reply]]:
         """Return `decoding.samples` replies to each conversation.
 
         Args:
             seen: called with a conversation's index and replies as soon as they are there, in no fixed order.
+            until: called with a conversation's index and an answer's text whenever a line of it is whole; True ends it.
 
         Raises:
             Mistake: a conversation leaves no room for an answer.
@@ -87,7 +89,7 @@ class EngineChat:
 
         with torch.inference_mode():
             rows = self._rows(longest + decoding.max_tokens)
-            generate(self.network, prompts, self.stops, decoding, rows, done)
+            generate(self.network, prompts, self.stops, decoding, rows, done, self._at_line_ends(until))
         return replies
 
     def log_likelihoods(
@@ -122,6 +124,13 @@ class EngineChat:
         with torch.inference_mode():
             sums = text_losses(self.network, cut, seen)
         return [Loss(*sums.get(at, (0.0, 0)), len(text.encode())) for at, text in enumerate(texts)]
+
+    def _at_line_ends(self, until: Callable[[int, str], bool] | None) -> Callable[[int, list[int]], bool] | None:
+        if until is None:
+            return None
+        tokens = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
+        breaks = frozenset(token for token, text in enumerate(tokens) if "\n" in text)
+        return lambda prompt, ids: ids[-1] in breaks and until(prompt, self.tokenizer.decode(ids))
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of `text`, no special token added."""

@@ -35,7 +35,9 @@ _SUBJECT = re.compile(
     r"(?:is|are|was|can|may|must|will|causes?|returns?|specif\w+|provides?|defines?|indicates?|means|sets?|gets?|computes?"
     r"|controls?|creates?|takes|allows?|accepts?|adds?|removes?|deletes?|forces?|gives?|implements?|makes?|works|does|has"
     r"|registers?|enables?|disables?|runs?|reads?|writes?|queries|shows?|displays?|converts?|determines?|describes?|uses?"
-    r"|performs?|prevents?|changes|contains|requests?|opens?|closes|copies|attempts|applies|holds|tells|stores|lists|releases?|frees?|moves?|loads?|calls?|binds?|resets?|finds?|checks?|compares?|omits?|limits?|supports?|represents?|refers|identif\w+|tries|marks?|starts?|ends?)\b"
+    r"|performs?|prevents?|changes|contains|requests?|opens?|closes|copies|attempts|applies|holds|tells|stores|lists"
+    r"|releases?|frees?|moves?|loads?|calls?|binds?|resets?|finds?|checks?|compares?|omits?|limits?"
+    r"|supports?|represents?|refers|identif\w+|tries|marks?|starts?|ends?)\b"
 )
 
 

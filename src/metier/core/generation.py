@@ -44,8 +44,11 @@ def generate(
     decoding: Decoding,
     rows_at_once: int,
     done: Callable[[int, list[Generated]], None],
+    until: Callable[[int, list[int]], bool] | None = None,
 ) -> None:
     """Answer `prompts` (token ids, none empty); call `done(prompt, answers)` when all samples of a prompt are there.
+
+    `until(prompt, ids)` may end an answer after any of its tokens.
 
     A sampled answer depends on the prompt's ids, the seed and its own number, never on what else is asked; so does a
     greedy one. Both as far as the device's arithmetic allows: a matrix product may round differently in
@@ -74,7 +77,7 @@ def generate(
         else:
             new, logits = [], _step(network, slots, active)
         rows = new or active
-        ended = _extend(rows, logits, stops, decoding, finish)
+        ended = _extend(rows, logits, stops, decoding, finish, until)
         active += new
         first = len(active) - len(rows)
         active = _close(slots, active, [first + at for at in ended], network)
@@ -162,6 +165,7 @@ def _extend(
     stops: frozenset[int],
     decoding: Decoding,
     finish: Callable[[_Row, bool], None],
+    until: Callable[[int, list[int]], bool] | None,
 ) -> list[int]:
     """Give each row its next token; return which rows ended, having called `finish` for them."""
     if decoding.temperature == 0:
@@ -174,6 +178,7 @@ def _extend(
         stop = token in stops
         if not stop:
             row.ids.append(token)
+            stop = until is not None and until(row.prompt, row.ids)
         if stop or len(row.ids) >= row.limit:
             finish(row, stop)
             ended.append(at)

@@ -46,30 +46,28 @@ def continuation_likelihoods(
 
     What contexts have in common is read once. `done(rows)` is called as rows finish.
     """
-    sequences = [[*context, *more] for context, more in zip(contexts, continuations, strict=True)]
-    found = [Likelihood(0.0, 0)] * len(sequences)
+    found = [Likelihood(0.0, 0)] * len(contexts)
+    kept = [row for row, more in enumerate(continuations) if more]
+    done(len(contexts) - len(kept))
+    sequences = [[*contexts[row], *continuations[row]] for row in kept]
     _check_lengths(network, sequences)
     # Sharing ends before a context's last token, whose state gives the continuation's first token;
     # a continuation's last token is never read, because nothing follows it.
-    groups = shared_prefix_groups([context[:-1] for context in contexts])
+    groups = shared_prefix_groups([contexts[row][:-1] for row in kept])
     inputs = [sequence[:-1] for sequence in sequences]
-    longest = max(map(len, inputs), default=0)
-    slots: Slots | None = None
+    slots = Slots(rows_at_once, max(map(len, inputs), default=0))
     for batch in _full(groups, rows_at_once):
-        slots = slots or Slots(rows_at_once, longest)
         for tails, hidden_NQE in read_groups(network, slots, inputs, batch, 0):
             wanted = [
-                (at, len(contexts[tail.row]) - 1 - tail.start + step, token)
+                (at, len(contexts[kept[tail.row]]) - 1 - tail.start + step, token)
                 for at, tail in enumerate(tails)
-                for step, token in enumerate(continuations[tail.row])
+                for step, token in enumerate(continuations[kept[tail.row]])
             ]
-            if not wanted:
-                continue
             rows, steps, tokens = network.tensor(wanted).unbind(1)
             scores = iter(network.log_probabilities(hidden_NQE[rows, steps], tokens).tolist())
             for tail in tails:
-                count = len(continuations[tail.row])
-                found[tail.row] = Likelihood(sum(next(scores) for _ in range(count)), count)
+                count = len(continuations[kept[tail.row]])
+                found[kept[tail.row]] = Likelihood(sum(next(scores) for _ in range(count)), count)
         done(sum(len(group.rows) for group in batch))
     return found
 

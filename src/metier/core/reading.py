@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from metier.core.network import Network
-from metier.core.prefixes import Group
+from metier.core.prefixes import GROUP_COST_TOKENS, Group, common_length
 from metier.core.slots import Slots
 
 PASS_TOKENS = 1536
@@ -48,12 +48,24 @@ def read_groups(
             first = tails[-len(group.rows)]
             heads.append(Tail(first.row, first.slot, 0, sequences[first.row][: group.prefix]))
             copies += [(first.slot, first.slot + k) for k in range(1, len(group.rows))]
-    for _ in _passes(network, slots, heads):
-        pass
+    _read_heads(network, slots, heads)
     if copies:
         source, target = network.tensor(copies).unbind(1)
         slots.copy(source, target, max(group.prefix for group in groups))
     yield from _passes(network, slots, tails)
+
+
+def _read_heads(network: Network, slots: Slots, heads: list[Tail]) -> None:
+    # Groups may share a beginning as well (a template's system message): it is read once, into the first one's slot.
+    shared = min((common_length(heads[0].ids, head.ids) for head in heads[1:]), default=0)
+    if shared >= GROUP_COST_TOKENS:
+        for _ in _passes(network, slots, [heads[0]._replace(ids=heads[0].ids[:shared])]):
+            pass
+        first, *others = (network.tensor([head.slot]) for head in heads)
+        slots.copy(first.expand(len(others)), torch.cat(others), shared)
+        heads = [head._replace(start=shared, ids=head.ids[shared:]) for head in heads if len(head.ids) > shared]
+    for _ in _passes(network, slots, heads):
+        pass
 
 
 def _passes(network: Network, slots: Slots, tails: list[Tail]) -> Iterator[TailPass]:

@@ -52,6 +52,8 @@ def read_file(path: Path, max_bytes: int) -> Content | Unread:
         return Unread(str(error))
     except ValueError:
         return Unread("unreadable PDF" if media_type == "application/pdf" else "unreadable page")
+    # A PDF may hold half of a surrogate pair, which no UTF-8 file can.
+    content = content._replace(text=content.text.encode("utf-8", "replace").decode())
     if not content.text.strip():
         return Unread("PDF without text" if media_type == "application/pdf" else "no text in it")
     return content

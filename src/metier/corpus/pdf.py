@@ -73,7 +73,7 @@ def join_lines(lines: Sequence[str]) -> str:
     """Return lines as paragraphs: a line that ends full width runs on, a word cut by a hyphen is made whole."""
     if not lines:
         return ""
-    width = sorted(len(line) for line in lines)[int(0.8 * (len(lines) - 1))]
+    width = sorted(len(line) for line in lines)[int(0.8 * len(lines))]
     text = lines[0]
     for before, line in pairwise(lines):
         if before.endswith("-") and line[:1].islower() and before[-2:-1].isalpha():

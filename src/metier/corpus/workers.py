@@ -101,11 +101,12 @@ class Readers:
         waiting: deque[int] = deque()
         while True:
             self._hand_out(todo, waiting)
-            while waiting and waiting[0] in done:
-                yield done.pop(waiting.popleft())
             if not waiting:
                 return
-            self._collect(done)
+            while waiting and waiting[0] in done:
+                yield done.pop(waiting.popleft())
+            if waiting:
+                self._collect(done)
 
     def _hand_out(self, todo: Iterator[tuple[int, Path]], waiting: deque[int]) -> None:
         while len(waiting) < _AHEAD * self._count:

@@ -33,4 +33,5 @@ def prepare(folder: Path, say: Callable[[str], None]) -> Path:
             say(f"{recipe} differs from the recipe that ships; using it as it is")
         return recipe
     except OSError as error:
-        raise from_os_error(error, f"preparing {folder}") or Mistake(f"{folder} cannot be prepared", str(error)) from error
+        mapped = from_os_error(error, f"preparing {folder}") or Mistake(f"{folder} cannot be prepared", str(error))
+        raise mapped from error

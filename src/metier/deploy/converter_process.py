@@ -6,6 +6,7 @@ Arguments: the converter's folder, the name of the tokenizer's cut or "", then t
 from __future__ import annotations
 
 import importlib
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ def main() -> None:
     folder, cut = Path(sys.argv[1]), sys.argv[2]
     # The converter belongs to the gguf library beside it, not to the installed one.
     sys.path[:0] = [str(folder), str(folder / "gguf-py")]
+    _keep_licence(Path(sys.argv[sys.argv.index("--metadata") + 1]))
     if cut:
         base: Any = importlib.import_module("conversion.base")
         recognise = base.TextModel.get_vocab_base_pre
@@ -31,6 +33,20 @@ def main() -> None:
     script = folder / "convert_hf_to_gguf.py"
     sys.argv = [str(script), *sys.argv[3:]]
     runpy.run_path(str(script), run_name="__main__")
+
+
+def _keep_licence(override: Path) -> None:
+    # Of all that the override file may say, the library (0.19) passes over the licence alone.
+    licence = json.loads(override.read_text()).get("general.license")
+    metadata: Any = importlib.import_module("gguf").Metadata
+    load = metadata.load
+
+    def with_licence(*arguments: Any) -> Any:
+        found = load(*arguments)
+        found.license = licence or found.license
+        return found
+
+    metadata.load = with_licence
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from typing import ClassVar, Literal, NamedTuple, TypeVar
 
@@ -103,7 +104,7 @@ class MakeExam(Step[Exam]):
 
     def _without_leaks(self, work: Work, drawn: Drawn) -> Drawn:
         texts = {f"passage {at}": passage.text for at, passage in enumerate(drawn.passages)}
-        texts |= {f"item {at}": f"{item.question} {item.options[item.answer]}" for at, item in enumerate(drawn.items)}
+        texts |= {f"item {at}": _asked(item) for at, item in enumerate(drawn.items)}
         texts |= {f"row {at}": _words(row) for at, row in enumerate(drawn.rows)}
         with work.progress("looking for leaks", None, "training texts") as bar:
 
@@ -151,6 +152,12 @@ class Drawn(NamedTuple):
     general: list[Passage]
     items: list[Item]
     rows: list[Conversation]
+
+
+def _asked(item: Item) -> str:
+    """Return what of a question comes from the documents: what it quotes, and the right option; its frame does not."""
+    quoted = re.findall(r'"(.+?)(?: \.\.\.)?"', item.question, re.DOTALL)
+    return " ".join([*(quoted or [item.question]), item.options[item.answer]])
 
 
 def _words(row: Conversation) -> str:

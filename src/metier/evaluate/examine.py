@@ -85,8 +85,12 @@ def answer_all(chat: EngineChat, material: Material, log: AnswerLog, seen: Calla
             log.add(general_answer(prompts[at - len(rows)], replies[0]))
         seen(1)
 
+    def until(at: int, text: str) -> bool:
+        return at < len(rows) and execution.statement_is_whole(rows[at], text)
+
     asked = [row.messages[:-1] for row in rows] + [conversation(prompt.prompt) for prompt in prompts]
-    chat.complete(asked, material.conditions.decoding, answered)
+    whole = material.conditions.executed_answers_end == "with the end token"
+    chat.complete(asked, material.conditions.decoding, answered, None if whole else until)
 
 
 def general_place(prompt: GeneralPrompt) -> Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,19 @@ def answer_rows(
         log.add(graded(left[at], replies[0]))
         seen(1)
 
-    chat.complete([row.messages[:-1] for row in left], decoding, answered)
+    def until(at: int, text: str) -> bool:
+        return statement_is_whole(left[at], text)
+
+    chat.complete([row.messages[:-1] for row in left], decoding, answered, until)
+
+
+def statement_is_whole(row: Conversation, text: str) -> bool:
+    """Say whether an answer that is executed holds a whole statement, so that what follows need not be decoded.
+
+    The scorer takes the first statement. A model that has not learnt to stop rambles on behind it, which costs time and
+    says nothing about the statement. The rule is the same for all models, and stands in the exam's conditions.
+    """
+    return name_of(row) == "execution" and "```" not in text and sqlite3.complete_statement(text.strip())
 
 
 def accuracies(answers: Iterable[Mapping[str, Any]], model: str) -> list[Figure]:

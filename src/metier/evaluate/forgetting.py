@@ -76,17 +76,18 @@ def sql_in_reply(reply: str) -> str | None:
     for language, inside in _FENCE.findall(reply):
         if language.lower() in ("sql", "sqlite", "postgresql", "mysql"):
             return f"a code fence of {language.lower()}"
-        if not language and _begins_statement(inside):
+        if not language and _begins_statement(inside, prose=False):
             return "a statement in a code fence"
     for line in _FENCE.sub("", reply).splitlines():
-        if _begins_statement(line):
+        if _begins_statement(line, prose=True):
             return f"a line that begins a statement: {line.strip()[:40]}"
     return None
 
 
-def _begins_statement(text: str) -> bool:
+def _begins_statement(text: str, prose: bool) -> bool:
     if _SHOUTED.match(text):
         return True
-    # in lower or mixed case a statement must also look like one: it ends in ';' or has no article in it
+    # where prose may stand, lower case must look like code: a ';' at its end, or no article in it
     found = _STATEMENT.match(text)
-    return bool(found) and (text.rstrip().endswith(";") or not re.search(r"\b(?:a|an|the|your|some)\b", text.lower()))
+    code = not prose or text.rstrip().endswith(";") or not re.search(r"\b(?:a|an|the|your|some)\b", text.lower())
+    return bool(found) and code

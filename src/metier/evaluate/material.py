@@ -51,6 +51,9 @@ class Conditions(BaseModel):
     temperature: float = 0.0
     max_tokens: int = 64
     window: int = 512
+    executed_answers_end: Literal["after a whole statement and its line", "with the end token"] = (
+        "after a whole statement and its line"
+    )
     precision: Literal["bfloat16", "float32"] = "bfloat16"
 
     @property

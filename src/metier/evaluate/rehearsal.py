@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import ClassVar
 
 from pydantic import Field
@@ -64,13 +65,10 @@ def rehearsed(request: Request, reply: Reply) -> Conversation | None:
     return Conversation(request.id, messages, "general", source="rehearsal")
 
 
+_SENTENCE_END = re.compile(r"(?<!\d)[.!?](?=\s|$)|[。！？]")
+
+
 def whole_sentences(text: str) -> str:
     """Return a cut text up to its last sentence end; a number's point ("2.") is none."""
-    ends = [
-        at + 1
-        for at, character in enumerate(text)
-        if character in ".!?。！？"
-        and (at == 0 or not text[at - 1].isdigit())
-        and text[at + 1 : at + 2] in ("", " ", "\n")
-    ]
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     return text[: ends[-1]].strip() if ends else ""

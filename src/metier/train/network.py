@@ -55,7 +55,6 @@ def load_network(folder: Path) -> Any:
             found=f"{broken} tensors with NaN or infinity",
             hint="its file is damaged, or its training diverged: take an earlier model",
         )
-    network.config.use_cache = False
     return score_trained_only(network)
 
 

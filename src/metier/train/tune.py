@@ -69,6 +69,7 @@ def save(network: Any, tokenizer: Any, folder: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    network.config.use_cache = True  # the trainers turn it off
     try:
         network.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

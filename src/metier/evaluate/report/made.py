@@ -71,7 +71,9 @@ def flat(value: Any, name: str, words: Words) -> Iterator[tuple[str, str]]:
             yield from flat(item, f"{name} › {key}" if name else str(key), words)
     elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
         for number, item in enumerate(value, 1):
-            yield from flat(item, f"{name} › {number}" if name else str(number), words)
+            texts = [text for text in item.values() if isinstance(text, str)] if isinstance(item, dict) else []
+            title = texts[0] if texts else str(number)  # rows go by their first text, such as a file's name
+            yield from flat(item, f"{name} › {title}" if name else title, words)
     elif isinstance(value, bool):
         yield name, words["yes" if value else "no"]
     elif isinstance(value, list):

@@ -1,0 +1,117 @@
+"""Intervals: worked arithmetic, and simulated coverage."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from pytest import approx
+
+from metier.evaluate.statistics import (
+    mean_of_clusters,
+    paired_difference,
+    perplexity_ratio,
+    ratio_of_clusters,
+    share_of_clusters,
+    student_t,
+    wilson,
+)
+
+
+def test_wilson_interval_by_hand() -> None:
+    # 10 of 100, z = 1.96: centre (.1 + .019208) / 1.038416 = .114798, half .059572 / 1.038416... -> .0552 to .1744
+    assert wilson(10, 100) == approx((0.0552, 0.1744), abs=5e-5)
+
+
+def test_wilson_of_none_and_of_all() -> None:
+    low, high = wilson(0, 112)
+    assert low == 0.0 and high == approx(1.96**2 / (112 + 1.96**2), abs=1e-4)
+    assert wilson(112, 112) == approx((1 - high, 1.0))
+    with pytest.raises(ValueError):
+        wilson(0, 0)
+
+
+@pytest.mark.parametrize(("freedom", "table"), [(3, 3.182), (5, 2.571), (10, 2.228), (19, 2.093), (60, 2.000)])
+def test_student_quantiles_are_those_of_the_tables(freedom: int, table: float) -> None:
+    assert student_t(0.975, freedom) == approx(table, rel=5e-3)
+
+
+def test_items_that_are_their_own_clusters_give_wilsons_interval() -> None:
+    values = [1.0] * 30 + [0.0] * 70
+    found = share_of_clusters(values, range(100))
+    # the cluster variance has n/(n-1) in it: an effective 99 items
+    assert (found.low, found.high) == approx(wilson(0.3 * 99, 99))
+    assert (found.value, found.n) == (0.3, 100)
+
+
+def test_copies_of_one_answer_count_once() -> None:
+    # ten clusters of ten equal answers say no more than ten answers
+    values = [float(cluster < 5) for cluster in range(10) for _ in range(10)]
+    found = share_of_clusters(values, [cluster for cluster in range(10) for _ in range(10)])
+    low, high = wilson(5, 10)
+    assert found.low < low and found.high > high  # wider still, by Student's t
+
+
+def test_all_wrong_still_has_an_upper_end() -> None:
+    found = share_of_clusters([0.0] * 112, ["a", "b"] * 56)
+    assert (found.value, found.low) == (0.0, 0.0) and found.high == approx(0.0332, abs=1e-4)
+
+
+def test_ratio_is_that_of_the_sums_and_not_the_mean_of_ratios() -> None:
+    # documents of 10 and 1000 bytes: (20 + 500) / 1010
+    assert ratio_of_clusters([20, 500], [10, 1000], "ab").value == approx(520 / 1010)
+
+
+def test_one_cluster_says_nothing_about_others() -> None:
+    found = ratio_of_clusters([1, 2], [1, 1], "aa")
+    assert (found.low, found.high) == (-math.inf, math.inf)
+
+
+def test_clusters_that_agree_have_no_width() -> None:
+    found = ratio_of_clusters([2, 4, 6], [1, 2, 3], "abc", shown=math.exp)
+    assert (found.value, found.low, found.high) == approx((math.exp(2),) * 3)
+
+
+def test_paired_perplexity_ratio_by_hand() -> None:
+    # nats per token fall from 2.0 to 1.8 in both documents: exp(-0.2)
+    found = perplexity_ratio([20, 40], [18, 36], [10, 20], "ab")
+    assert (found.value, found.low, found.high) == approx((math.exp(-0.2),) * 3)
+
+
+def test_pairing_removes_what_both_models_find_hard() -> None:
+    rng = random.Random(1)
+    hard = [rng.gauss(0, 1) for _ in range(60)]
+    first = [value + rng.gauss(0, 0.05) for value in hard]
+    second = [value + 0.1 + rng.gauss(0, 0.05) for value in hard]
+    found = paired_difference(first, second, range(60))
+    assert found.low > 0.05 and found.high < 0.15
+
+
+def test_no_difference_seen_is_not_no_difference() -> None:
+    found = paired_difference([0.0] * 100, [0.0] * 100, range(100))
+    assert found.value == 0 and found.low == approx(-0.037, abs=1e-3) and found.high == approx(0.037, abs=1e-3)
+
+
+def test_share_intervals_cover_the_truth_in_95_of_100_clustered_exams() -> None:
+    # 20 schemas of 6 questions; a schema's own difficulty is drawn from Beta(2, 3), whose mean is 0.4
+    rng = random.Random(7)
+    clusters = [cluster for cluster in range(20) for _ in range(6)]
+    covered = 0
+    for _ in range(1000):
+        skill = [rng.betavariate(2, 3) for _ in range(20)]
+        found = share_of_clusters([float(rng.random() < skill[cluster]) for cluster in clusters], clusters)
+        covered += found.low <= 0.4 <= found.high
+    assert 0.93 <= covered / 1000 <= 0.97
+
+
+def test_mean_intervals_cover_the_truth_in_95_of_100_clustered_exams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metier.evaluate.statistics.ROUNDS", 400)  # enough for coverage, a fifth of the time
+    rng = random.Random(8)
+    clusters = [cluster for cluster in range(25) for _ in range(4)]
+    covered = 0
+    for _ in range(400):
+        own = [rng.gauss(0, 1) for _ in range(25)]
+        found = mean_of_clusters([own[cluster] + rng.gauss(0, 1) for cluster in clusters], clusters)
+        covered += found.low <= 0 <= found.high
+    assert 0.925 <= covered / 400 <= 0.975
