@@ -169,3 +169,33 @@ def test_a_folder_without_a_tokenizer_or_a_model_is_a_mistake(tiny_model_folder:
             shutil.copy(tiny_model_folder / name, tmp_path)
     with pytest.raises(Mistake, match="cannot be loaded"):
         EngineChat(tmp_path, host)
+
+
+def test_an_answer_can_be_ended_where_a_line_of_it_is_whole(engine: EngineChat) -> None:
+    asked = conversations(12)
+    free = engine.complete(asked, Decoding(max_tokens=40))
+    lines: list[tuple[int, str]] = []
+
+    def until(at: int, text: str) -> bool:
+        lines.append((at, text))
+        return at % 2 == 0
+
+    ended = engine.complete(asked, Decoding(max_tokens=40), until=until)
+    assert lines, "no answer of the random model has a line break: choose other conversations"
+    for at, ((reply,), (whole,)) in enumerate(zip(ended, free, strict=True)):
+        if at % 2 == 0 and "\n" in whole.text:
+            assert reply.finished and reply.text == whole.text[: len(reply.text)] and "\n" in reply.text
+        else:
+            assert reply == whole
+
+
+def test_groups_that_share_a_beginning_are_read_as_if_alone(engine: EngineChat) -> None:
+    # one system message, two schemas, four questions: a beginning within a beginning
+    system = "You answer with one statement and nothing else, and you never explain it. Tables: "
+    asked = [
+        [Message("system", system + schema), Message("user", f"How many rows in {at}?")]
+        for schema in ("orders(id, price, city, customer, day)", "books(id, title, author, year, pages)")
+        for at in range(4)
+    ]
+    for messages, (reply,) in zip(asked, engine.complete(asked, Decoding(max_tokens=8)), strict=True):
+        assert (reply.text, reply.finished) == alone(engine, messages, 8)

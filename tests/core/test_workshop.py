@@ -29,6 +29,10 @@ def run_in_process(folder: Path) -> subprocess.Popen[str]:
     )
 
 
+def counted(folder: Path) -> int:
+    return sum(len(path.read_text().split()) for path in folder.glob("test-count-*/numbers.txt"))
+
+
 def test_a_second_make_does_no_work(tmp_path: Path) -> None:
     shop = Workshop(tmp_path)
     first = shop.make(Even(numbers=Count())).record
@@ -67,7 +71,10 @@ def test_a_step_killed_at_any_moment_completes_and_reuses_what_was_finished(tmp_
     rng = random.Random(7)
     for _ in range(5):
         process = run_in_process(tmp_path)
-        time.sleep(rng.uniform(0.2, 0.7))
+        before, deadline = counted(tmp_path), time.monotonic() + 30
+        while counted(tmp_path) == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.1))
         process.send_signal(signal.SIGKILL)
         process.wait()
     killed, expected = run_in_process(tmp_path), run_in_process(tmp_path / "uninterrupted")

@@ -15,7 +15,7 @@ from metier.core.types import Document, Scores
 from metier.evaluate import Examine, MakeExam, Rehearsal
 from metier.evaluate.answer_log import AnswerLog, Place
 from metier.evaluate.compare import Difference, Kind, Verdict, compare
-from metier.evaluate.execution import examine_rows
+from metier.evaluate.execution import examine_rows, statement_is_whole
 from metier.evaluate.forgetting import Request
 from metier.evaluate.material import passages, read_material, sample_rows
 from metier.evaluate.rehearsal import rehearsed, whole_sentences
@@ -44,7 +44,7 @@ def exam_for(folder: Path, **fields: object) -> MakeExam:
         "window": 64,
         "precision": "float32",
     }
-    return MakeExam(**(settings | fields))  # type: ignore[arg-type]
+    return MakeExam(**(settings | fields))
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +240,20 @@ def test_less_perplexity_and_more_right_answers_are_better(
     kind = Kind.RATIO if "perplexity" in name else Kind.DIFFERENCE
     row = Difference(name, "held_out", kind, 0.5, 0.5, (low + high) / 2, low, high, 100)
     assert row.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("SELECT 1;\n", True),
+        ("SELECT a\n", False),
+        ("SELECT ';\n", False),
+        ("CREATE TRIGGER t AFTER INSERT ON a BEGIN\n DELETE FROM b;\n", False),
+        ("CREATE TRIGGER t AFTER INSERT ON a BEGIN\n DELETE FROM b;\nEND;\n", True),
+        ("```sql\nSELECT 1;\n", False),
+    ],
+)
+def test_an_executed_answer_ends_with_its_first_whole_statement(text: str, whole: bool) -> None:
+    assert statement_is_whole(task("seen", 0, 1), text) is whole
+    prose = task("seen", 0, 1)._replace(check={"scorer": "agreement", "reference": "a"})
+    assert not statement_is_whole(prose, text)

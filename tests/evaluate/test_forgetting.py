@@ -48,25 +48,10 @@ def test_prose_that_names_a_keyword_is_not_sql(reply: str) -> None:
 
 
 def test_examination_and_rehearsal_share_no_request_and_nothing_close() -> None:
+    small = {"a", "an", "the", "is", "are", "do", "does", "i", "in", "of", "to", "for", "how", "what", "why"}
+
     def words(prompt: str) -> set[str]:
-        small = {"a", "an", "the", "is", "are", "do", "does", "i", "in", "of", "to", "for", "how", "what", "why"}
         return set(re.findall(r"\w+", prompt.lower())) - small
-            "a",
-            "an",
-            "the",
-            "is",
-            "are",
-            "do",
-            "does",
-            "i",
-            "in",
-            "of",
-            "to",
-            "for",
-            "how",
-            "what",
-            "why",
-        }
 
     examined = general_requests("examination", 64, random.Random(0))
     rehearsed = general_requests("rehearsal", 204, random.Random(0))
@@ -86,5 +71,5 @@ def test_requests_are_drawn_evenly_from_the_subjects() -> None:
 
 def test_no_request_speaks_of_the_trade_of_the_demo() -> None:
     for use in ("examination", "rehearsal"):
-        for request in general_requests(use, 300, random.Random(0)):  # type: ignore[arg-type]
+        for request in general_requests(use, 300, random.Random(0)):
             assert not re.search(r"\b(?:sql|database|query|sqlite)\b", request.prompt, re.IGNORECASE)

@@ -183,7 +183,7 @@ def test_the_ledger_takes_steps_of_any_kind_and_nothing_else(tmp_path: Path) -> 
         "scores": {"step": "fake-examine"},
         "report": {"step": "report", "models": {"base": "$scores"}, "ledger": ["$docs", "docs"]},
     }
-    with pytest.raises(Mistake, match="a step is wanted, not str"):
+    with pytest.raises(Mistake, match="a step that makes Artifact is wanted"):
         build_recipe(written, tmp_path)
     written["report"]["ledger"] = ["$docs", "$scores"]
     assert [step.makes for step in build_recipe(written, tmp_path).steps["report"].held()["ledger"]][1] is Scores

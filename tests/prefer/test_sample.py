@@ -10,6 +10,7 @@ import pytest
 from metier.core import Host, Mistake, Workshop
 from metier.prefer import SamplePairs
 from metier.prefer import sample as sampling
+from metier.prefer.pairs import Graded
 from tests.evaluate.exam_steps import SomeTasks, given
 
 HOST = dataclasses.replace(Host.here(), threads=1, gpus=())
@@ -17,7 +18,7 @@ HOST = dataclasses.replace(Host.here(), threads=1, gpus=())
 
 def step(folder: Path, **fields: object) -> SamplePairs:
     settings = {"model": given(folder), "prompts": (SomeTasks(),), "max_tokens": 8, "samples": 3, "use_reference": True}
-    return SamplePairs(**(settings | fields))  # type: ignore[arg-type]
+    return SamplePairs(**(settings | fields))
 
 
 def test_every_conversation_and_every_prompt_is_in_the_ledger(tiny_model_folder: Path, tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_a_killed_step_samples_only_what_is_left(
     whole = Workshop(tmp_path / "whole", HOST).make(step(tiny_model_folder))
     shop, graded = Workshop(tmp_path / "killed", HOST), []
 
-    def killed(check: object, reply: object) -> sampling.Graded:
+    def killed(check: object, reply: object) -> Graded:
         graded.append(reply)
         if len(graded) == 11:  # in the middle of the fourth prompt
             raise KeyboardInterrupt

@@ -42,7 +42,7 @@ def plan(workshop: Workshop, targets: list[Step[Any]], names: dict[int, str]) ->
     """Work out what making `targets` would do. Nothing is made."""
     needed = workshop.needed(targets)
     steps = []
-    for step in dependencies_first(targets):
+    for step in dependencies_first(targets, names):
         folder = workshop.folder_of(step)
         done = workshop.find(step)
         state: State = "done" if done else "not needed"

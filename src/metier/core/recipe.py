@@ -147,7 +147,7 @@ def _as_mistake(name: str, kind: type[Step[Any]], error: ValidationError) -> Mis
             hint=_field_help(kind, field),
         )
     return Mistake(
-        f"'{name}.{field}' does not fit: {first['msg']}",
+        f"'{name}.{field}' does not fit: {first["msg"].removeprefix("Value error, ")}",
         found=repr(found)[:120],
         hint=_field_help(kind, field),
     )

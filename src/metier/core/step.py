@@ -7,6 +7,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -98,6 +99,14 @@ class Step(BaseModel, ABC, Generic[A]):
             raise TypeError(f"two steps are called '{cls.name}': {known.__qualname__} and {cls.__qualname__}")
         STEPS[cls.name] = cls
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        # A field typed `Step[Documents]` takes any step that makes documents, as it is: it is not a model to be filled.
+        metadata = cls.__pydantic_generic_metadata__
+        if metadata["origin"] is None:
+            return handler(source)
+        return core_schema.no_info_plain_validator_function(partial(_checked, metadata["args"][0]))
+
     @abstractmethod
     def run(self, work: Work) -> None:
         """Make the artifact in `work.folder`, going on from what a killed attempt left there."""
@@ -157,7 +166,8 @@ class Keys:
         if isinstance(value, BaseModel):
             return self._told(value)
         if isinstance(value, Mapping):
-            return {str(name): self._canonical(item) for name, item in sorted(value.items())}
+            # In its order: the models of a report are shown in the order in which they are written.
+            return [[str(name), self._canonical(item)] for name, item in value.items()]
         if isinstance(value, list | tuple):
             return [self._canonical(item) for item in value]
         if value is None or isinstance(value, str | bool | int | float):
@@ -165,8 +175,15 @@ class Keys:
         raise TypeError(f"a step's field holds a {type(value).__name__}, which has no canonical form")
 
 
-def dependencies_first(targets: list[Step[Any]]) -> list[Step[Any]]:
-    """Return `targets` and all that they hold, each once, inputs before the steps that need them."""
+def dependencies_first(targets: list[Step[Any]], names: Mapping[int, str] | None = None) -> list[Step[Any]]:
+    """Return `targets` and all that they hold, each once, inputs before the steps that need them.
+
+    Args:
+        names: the recipe's names by `id` of the step; where inputs leave a choice, its order is kept.
+    """
+    if names:
+        closure = {id(step): step for step in dependencies_first(targets)}
+        targets = [*(closure[number] for number in names if number in closure), *targets]
     order: dict[int, Step[Any]] = {}
     stack: list[tuple[Step[Any], bool]] = [(step, False) for step in reversed(targets)]
     while stack:
@@ -180,6 +197,16 @@ def dependencies_first(targets: list[Step[Any]]) -> list[Step[Any]]:
             inputs = [held for steps in step.held().values() for held in steps]
             stack += [(held, False) for held in reversed(inputs)]
     return list(order.values())
+
+
+def _checked(wanted: Any, value: Any) -> Step[Any]:
+    """Return `value` if it is a step that makes the wanted kind of artifact."""
+    kind = wanted.__name__ if isinstance(wanted, type) and issubclass(wanted, Artifact) else "something"
+    if not isinstance(value, Step):
+        raise ValueError(f"a step that makes {kind} is wanted, as in $name")
+    if isinstance(wanted, type) and issubclass(wanted, Artifact) and not issubclass(value.makes, wanted):
+        raise ValueError(f"a step that makes {kind} is wanted, and '{value.name}' makes {value.makes.__name__}")
+    return value
 
 
 def _steps_in(value: Any) -> Iterator[Step[Any]]:

@@ -26,18 +26,7 @@ from metier.core.work import Work
 A = TypeVar("A", bound=Artifact)
 
 _ATTEMPTS = ".attempts"
-_RECORDED = (
-    "torch",
-    "transformers",
-    "trl",
-    "accelerate",
-    "datasets",
-    "tokenizers",
-    "numpy",
-    "pyarrow",
-    "gguf",
-    "xllamacpp",
-)
+_RECORDED = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "pyarrow", "gguf", "xllamacpp")
 
 
 class Workshop:
@@ -90,7 +79,7 @@ class Workshop:
     def make_all(self, steps: list[Step[Any]], names: dict[int, str] | None = None) -> list[Artifact]:
         """Make several artifacts, each step once, and return them in the order asked."""
         names = names or {}
-        order = dependencies_first(steps)
+        order = dependencies_first(steps, names)
         needed = self.needed(steps)
         missing_extras([step for step in order if id(step) in needed])
         inputs: dict[int, Artifact] = {}

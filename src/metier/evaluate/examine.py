@@ -89,8 +89,7 @@ def answer_all(chat: EngineChat, material: Material, log: AnswerLog, seen: Calla
         return at < len(rows) and execution.statement_is_whole(rows[at], text)
 
     asked = [row.messages[:-1] for row in rows] + [conversation(prompt.prompt) for prompt in prompts]
-    whole = material.conditions.executed_answers_end == "with the end token"
-    chat.complete(asked, material.conditions.decoding, answered, None if whole else until)
+    chat.complete(asked, material.conditions.decoding, answered, until)
 
 
 def general_place(prompt: GeneralPrompt) -> Place:

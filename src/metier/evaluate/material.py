@@ -51,8 +51,8 @@ class Conditions(BaseModel):
     temperature: float = 0.0
     max_tokens: int = 64
     window: int = 512
-    executed_answers_end: Literal["after a whole statement and its line", "with the end token"] = (
-        "after a whole statement and its line"
+    executed_answers_end: Literal["after the line of the first whole statement"] = (
+        "after the line of the first whole statement"
     )
     precision: Literal["bfloat16", "float32"] = "bfloat16"
 

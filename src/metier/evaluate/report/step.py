@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Self
 
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import Field, model_validator
 
 from metier.core import Artifact, Step, Work
 from metier.core.types import Export, Model, Report, Scores
-
-
-def _any_step(value: Any) -> Step[Any]:
-    if not isinstance(value, Step):
-        raise ValueError(f"a step is wanted, not {type(value).__name__}")
-    return value
-
-
-# pydantic takes Step[Documents] for no kind of Step[Artifact], whatever the artifacts are; so it is asked for a Step.
-AnyStep = Annotated[Step[Any], PlainValidator(_any_step)]
 
 
 class WriteReport(Step[Report]):
@@ -38,7 +28,7 @@ class WriteReport(Step[Report]):
         default={}, description="label → examination of a control, such as the same training on general text alone"
     )
     training: tuple[Step[Model], ...] = Field(default=(), description="trained models, for their loss curves")
-    ledger: tuple[AnyStep, ...] = Field(
+    ledger: tuple[Step[Artifact], ...] = Field(
         default=(), description="steps whose ledgers lead from file to training token (documents, conversations, …)"
     )
     export: Step[Export] | None = Field(default=None, description="what leaves the house, for its parity")
