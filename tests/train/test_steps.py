@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metier.core import Mistake, Workshop
+from metier.core import Failure, Mistake, Workshop
 from metier.core.chat import Message
 from metier.core.types import Document, Preference
 from metier.train import Cpt, Dpo, Sft
@@ -15,6 +15,7 @@ from metier.train.cpt import document_end, draw, pieces
 from metier.train.dpo import pair_group
 from metier.train.network import load_tokenizer
 from metier.train.packing import window_of
+from metier.train.preference import PreferenceTrainer
 from tests.train.bench import HOST, Given, Pairs, Talks, Texts, largest_difference, rows_with_prefixes, weights
 
 
@@ -113,12 +114,20 @@ def test_dpo_begins_at_log_two_and_widens_the_margin(workshop: Workshop, base: G
     assert tokens.kept == model.record.figures["trained_tokens"]
 
 
-def test_dpo_stops_when_even_chosen_answers_become_unlikely(workshop: Workshop, base: Given) -> None:
-    from metier.core import Failure
+def test_dpo_warns_then_stops_when_even_chosen_answers_become_unlikely(
+    workshop: Workshop, base: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = PreferenceTrainer.prepare
 
-    step = Dpo(base=base, pairs=Pairs(), epochs=12, learning_rate=3e-2, batch_pairs=4, most_lost=0.3)
+    def likelier(self: PreferenceTrainer) -> None:  # as if the reference had found each answer 50 nats likelier
+        prepare(self)
+        self.reference = {name: [chosen + 50, rejected] for name, (chosen, rejected) in self.reference.items()}
+
+    monkeypatch.setattr(PreferenceTrainer, "prepare", likelier)
     with pytest.raises(Failure, match="chosen answers unlikely"):
-        workshop.make(step)
+        workshop.make(Dpo(base=base, pairs=Pairs(), most_lost=0.2))
+    model = workshop.make(Dpo(base=base, pairs=Pairs(), most_lost=8))
+    assert "nats a token" in model.record.warnings[0]
 
 
 def test_a_pair_shares_its_prompt_and_trains_only_its_last_answer(tiny_model_folder: Path) -> None:

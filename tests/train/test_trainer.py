@@ -112,6 +112,17 @@ def test_an_interrupted_training_ends_with_the_very_same_weights(tiny_model_fold
     assert same(weights(tmp_path / "through/model"), weights(tmp_path / "cut/model"))
 
 
+def test_a_kill_after_the_model_was_saved_costs_no_training(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = plan(rows_with_prefixes(0), 9, 256)
+    first, second = work_in(tmp_path), work_in(tmp_path)
+    tune(tiny_model_folder, whole, SETTINGS, first)  # a kill here: there is no record yet
+    monkeypatch.setattr(tune_module, "load_network", None)  # a second training would call it
+    tune(tiny_model_folder, whole, SETTINGS, second)
+    assert second.figures == {name: first.figures[name] for name in second.figures}
+
+
 class Diverging(PackedTrainer):
     """Its loss is infinite from the third step on."""
 

@@ -140,6 +140,7 @@ def _as_mistake(name: str, kind: type[Step[Any]], error: ValidationError) -> Mis
     found = first.get("input")
     if first["type"] == "missing":
         return Mistake(f"'{name}' ({kind.name}) lacks '{field}'", hint=_field_help(kind, field))
+    said = first["msg"].removeprefix("Value error, ")
     if isinstance(found, Step):
         made = found.makes.__name__
         return Mistake(
@@ -147,7 +148,7 @@ def _as_mistake(name: str, kind: type[Step[Any]], error: ValidationError) -> Mis
             hint=_field_help(kind, field),
         )
     return Mistake(
-        f"'{name}.{field}' does not fit: {first["msg"].removeprefix("Value error, ")}",
+        f"'{name}.{field}' does not fit: {said}",
         found=repr(found)[:120],
         hint=_field_help(kind, field),
     )

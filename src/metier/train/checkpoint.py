@@ -76,10 +76,6 @@ class Checkpoints:
         """Remove a checkpoint whose writing failed."""
         shutil.rmtree(self.path(step), ignore_errors=True)
 
-    def clear(self) -> None:
-        """Remove them all: the training is finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _delete(self, path: Path) -> None:
         # The marker goes first: a kill in between leaves an incomplete checkpoint, not one that looks whole.
         (path / MARKER).unlink(missing_ok=True)

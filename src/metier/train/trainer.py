@@ -160,10 +160,10 @@ class PackedTrainer(transformers.Trainer):
             super()._save_checkpoint(model, trial)
             self.checkpoints.seal(step)
         except Exception as error:
-            # torch and safetensors report a full disk as errors of their own, some without the system's number.
             self.checkpoints.discard(step)
-            if isinstance(error, OSError):
-                raise
+            if isinstance(error, OSError) or "No space left" in str(error):
+                raise  # the workshop tells of a full disk
+            # torch reports one as an error of its own, without the system's number.
             raise Failure(
                 f"the checkpoint of step {step} could not be written",
                 found=str(error).splitlines()[0] if str(error) else type(error).__name__,

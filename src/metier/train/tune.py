@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import torch
 
 from metier.core import Artifact, Failure, Host, Work
+from metier.core.files import write_json_atomic
 from metier.train.checkpoint import step_of
 from metier.train.memory import memory_bytes
 from metier.train.network import load_network, load_tokenizer
@@ -18,12 +21,15 @@ from metier.train.rehearse import rehearse
 from metier.train.schedule import Schedule
 from metier.train.trainer import PackedTrainer, Settings, longest
 
+_CHECKPOINTS = "checkpoints"
+_DONE = ".trained.json"  # the model is saved; hidden, so that its figures are no part of what was made
+
 Trainers = Callable[..., PackedTrainer]
 
 
 def tune(
     base: Path, schedule: Schedule, settings: Settings, work: Work, trainer_class: Trainers = PackedTrainer
-) -> PackedTrainer:
+) -> None:
     """Train `base` on `schedule` and save the result to `work.folder / "model"`.
 
     A killed attempt is resumed from its newest complete checkpoint, to the same weights, bit for bit on CPU, as an
@@ -33,12 +39,27 @@ def tune(
         Mistake: the model cannot be trained here.
         Failure: the training diverged, or the saved model is not the trained one.
     """
-    quiet()
-    torch.set_num_threads(work.host.threads)
-    torch.manual_seed(settings.seed)
-    network = load_network(base)
-    folder = work.folder / "checkpoints"
-    _check_memory(network, schedule, work)
+    done = work.folder / _DONE
+    fingerprint = schedule.fingerprint
+    told = json.loads(done.read_text()) if done.is_file() else {}
+    if told.get("fingerprint") != fingerprint:
+        quiet()
+        torch.set_num_threads(work.host.threads)
+        torch.manual_seed(settings.seed)
+        network = load_network(base)
+        _check_memory(network, schedule, work)
+        figures = _train(network, schedule, settings, work, trainer_class)
+        save(network, load_tokenizer(base), work.folder / "model")
+        told = {"fingerprint": fingerprint, "figures": figures}
+        write_json_atomic(done, told)
+    # Only now: a kill while the model is saved or its record written must not cost the training.
+    shutil.rmtree(work.folder / _CHECKPOINTS, ignore_errors=True)
+    for name, value in told["figures"].items():
+        work.figure(name, value)
+
+
+def _train(network: Any, schedule: Schedule, settings: Settings, work: Work, trainer_class: Trainers) -> dict[str, Any]:
+    folder = work.folder / _CHECKPOINTS
     with work.progress("train", total=schedule.tokens, unit="tokens") as bar:
         trainer = trainer_class(network, schedule, settings, folder, work, bar)
         trainer.prepare()
@@ -54,27 +75,21 @@ def tune(
         start = time.monotonic()
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         seconds = time.monotonic() - start
-    save(network, load_tokenizer(base), work.folder / "model")
-    trainer.checkpoints.clear()
-    _figures(work, trainer, schedule, (schedule.tokens - before) / seconds)
-    return trainer
+    return _figures(work, trainer, schedule, (schedule.tokens - before) / seconds)
 
 
 def save(network: Any, tokenizer: Any, folder: Path) -> None:
     """Write the model, its tokenizer and chat template, and read the weights back.
 
     Raises:
-        Failure: what was read differs from what was trained, or the disk refused it.
+        Failure: what was read differs from what was trained.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    shutil.rmtree(folder, ignore_errors=True)
     network.config.use_cache = True  # the trainers turn it off
-    try:
-        network.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    except SafetensorError as error:
-        raise Failure("the model could not be saved", found=str(error), hint="free some space and run again") from error
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     trained = network.state_dict()
     read: dict[str, torch.Tensor] = {}
     for shard in sorted(folder.glob("*.safetensors")):
@@ -123,14 +138,15 @@ def _check_memory(network: Any, schedule: Schedule, work: Work) -> None:
         work.warn(f"this training needs about {needed / 1e9:.1f} GB of memory, and there are {there / 1e9:.1f} GB")
 
 
-def _figures(work: Work, trainer: PackedTrainer, schedule: Schedule, tokens_per_second: float) -> None:
+def _figures(work: Work, trainer: PackedTrainer, schedule: Schedule, tokens_per_second: float) -> dict[str, Any]:
     history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     last = history[-max(1, len(history) // 10) :]
-    resumed = Artifact(work.folder).events("resume")
-    work.figure("steps", schedule.steps)
-    work.figure("tokens", schedule.tokens)
-    work.figure("trained_tokens", schedule.trained)
-    work.figure("tokens_per_second", round(tokens_per_second, 1))
-    work.figure("train_loss", {"first": round(history[0], 4), "last": round(sum(last) / len(last), 4)})
-    work.figure("peak_memory_bytes", peak_memory_bytes(work.host))
-    work.figure("checkpoints_resumed_from", [event["step"] for event in resumed])
+    return {
+        "steps": schedule.steps,
+        "tokens": schedule.tokens,
+        "trained_tokens": schedule.trained,
+        "tokens_per_second": round(tokens_per_second, 1),
+        "train_loss": {"first": round(history[0], 4), "last": round(sum(last) / len(last), 4)},
+        "peak_memory_bytes": peak_memory_bytes(work.host),
+        "checkpoints_resumed_from": [event["step"] for event in Artifact(work.folder).events("resume")],
+    }
