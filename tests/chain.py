@@ -77,6 +77,7 @@ def short_recipe(folder: Path) -> dict[str, Any]:
     recipe["tasks"] |= {"train_schemas": 4, "held_out_schemas": 2, "tasks_per_split": 4}
     recipe["rehearsal"] |= {"prompts": 4, "max_tokens": 8}
     recipe["pairs"] |= {"prompts_limit": 6, "use_reference": True}
+    recipe["fresh"] |= {"train_schemas": 2, "held_out_schemas": 2, "tasks_per_split": 4}
     recipe["exam"] |= {
         "characters": 2000,
         "general_characters": 1000,

@@ -7,6 +7,7 @@ import math
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,20 +38,26 @@ def conversations(count: int = 24) -> list[list[Message]]:
     return found
 
 
-def alone(engine: EngineChat, messages: list[Message], max_tokens: int) -> tuple[str, bool]:
-    """Generate with transformers' own loop, one conversation at a time."""
+@pytest.fixture(scope="module")
+def model(tiny_model_folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_model_folder, dtype=torch.float32).eval()
+
+
+def alone(engine: EngineChat, model: Any, messages: list[Message], max_tokens: int) -> tuple[str, bool]:
+    """Generate with transformers' own loop and attention, one conversation at a time."""
     ids = torch.tensor([engine.template.render(messages, generate=True).ids])
-    model = engine.network.model
     out = model.generate(ids, max_new_tokens=max_tokens, do_sample=False)[0, ids.shape[1] :].tolist()
     finished = out[-1] in engine.stops
     return engine.tokenizer.decode(out[:-1] if finished else out, skip_special_tokens=True), finished
 
 
-def test_greedy_answers_are_those_of_transformers_one_by_one(engine: EngineChat) -> None:
+def test_greedy_answers_are_those_of_transformers_one_by_one(engine: EngineChat, model: Any) -> None:
     asked = conversations()
     replies = engine.complete(asked, Decoding(max_tokens=20))
     for messages, (reply,) in zip(asked, replies, strict=True):
-        assert (reply.text, reply.finished) == alone(engine, messages, 20)
+        assert (reply.text, reply.finished) == alone(engine, model, messages, 20)
 
 
 def test_an_answer_that_ends_itself_is_finished_and_gives_its_place_away(engine: EngineChat) -> None:
@@ -92,25 +99,25 @@ def test_no_conversations_give_no_replies(engine: EngineChat) -> None:
     assert engine.text_losses([]) == []
 
 
-def test_likelihoods_are_those_of_a_plain_forward_pass(engine: EngineChat) -> None:
+def test_likelihoods_are_those_of_a_plain_forward_pass(engine: EngineChat, model: Any) -> None:
     options = ("yes", "no, it is a table", "SELECT 1", "")
     contexts = [engine.template.render(messages, generate=True).ids for messages in conversations(9) for _ in options]
     continuations = [engine.ids(option) for _ in range(9) for option in options]
     found = engine.log_likelihoods(contexts, continuations)
     for context, continuation, score in zip(contexts, continuations, found, strict=True):
         with torch.inference_mode():
-            logits = engine.network.model(torch.tensor([context + continuation])).logits[0].log_softmax(-1)
+            logits = model(torch.tensor([context + continuation])).logits[0].log_softmax(-1)
         expected = sum(float(logits[len(context) - 1 + at, token]) for at, token in enumerate(continuation))
         assert score.tokens == len(continuation)
         assert score.nats == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_loss_of_a_text_in_one_window_is_that_of_a_plain_forward_pass(engine: EngineChat) -> None:
+def test_the_loss_of_a_text_in_one_window_is_that_of_a_plain_forward_pass(engine: EngineChat, model: Any) -> None:
     texts = ["The quick é brown fox. " * n for n in (1, 3, 20)]
     for text, loss in zip(texts, engine.text_losses(texts, window=2000), strict=True):
         ids = [engine.tokenizer.convert_tokens_to_ids("<|endoftext|>"), *engine.ids(text)]
         with torch.inference_mode():
-            logits = engine.network.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            logits = model(torch.tensor([ids])).logits[0].log_softmax(-1)
         expected = -sum(float(logits[at, ids[at + 1]]) for at in range(len(ids) - 1))
         assert loss.nats == pytest.approx(expected, rel=1e-5)
         assert (loss.tokens, loss.text_bytes) == (len(ids) - 1, len(text.encode()))
@@ -189,7 +196,7 @@ def test_an_answer_can_be_ended_where_a_line_of_it_is_whole(engine: EngineChat) 
             assert reply == whole
 
 
-def test_groups_that_share_a_beginning_are_read_as_if_alone(engine: EngineChat) -> None:
+def test_groups_that_share_a_beginning_are_read_as_if_alone(engine: EngineChat, model: Any) -> None:
     # one system message, two schemas, four questions: a beginning within a beginning
     system = "You answer with one statement and nothing else, and you never explain it. Tables: "
     asked = [
@@ -198,4 +205,4 @@ def test_groups_that_share_a_beginning_are_read_as_if_alone(engine: EngineChat) 
         for at in range(4)
     ]
     for messages, (reply,) in zip(asked, engine.complete(asked, Decoding(max_tokens=8)), strict=True):
-        assert (reply.text, reply.finished) == alone(engine, messages, 8)
+        assert (reply.text, reply.finished) == alone(engine, model, messages, 8)

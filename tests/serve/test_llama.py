@@ -9,6 +9,7 @@ import pytest
 
 from metier.core import Failure, Host
 from metier.core.chat import Chat, Decoding, Message
+from metier.core.llamacpp import Llama
 from metier.serve.llama import LlamaChat
 
 ASK = [Message("user", "How many books?")]
@@ -50,3 +51,8 @@ def test_a_conversation_beyond_the_context_is_a_failure_and_not_an_empty_answer(
         chat.complete([long], Decoding())
     with pytest.raises(Failure):
         list(chat.stream(long, Decoding()))
+
+
+def test_a_model_can_be_closed_as_soon_as_it_is_loaded(tiny_gguf: Path) -> None:
+    for _ in range(60):
+        Llama(tiny_gguf, threads=1, context_tokens=64).close()

@@ -73,6 +73,9 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line: exit code 0, 1 (it failed) or 2 (the user's mistake), and never a traceback."""
+    # A thread that waits at a barrier sleeps instead of spinning: with neighbours on the cores, training was measured
+    # three times as fast. It has to be said before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         group(standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -22,6 +22,7 @@ def demo(folder: Path, material_only: bool) -> None:
     """
     from metier.cli.options import DEFAULT_RECIPE, finished, open_recipe, open_workshop
     from metier.core.plan import plan
+    from metier.core.step import dependencies_first
     from metier.core.types import Report
     from metier.demo import prepare
 
@@ -30,9 +31,9 @@ def demo(folder: Path, material_only: bool) -> None:
         click.echo(f"next: metier plan -r {folder}")
         return
     recipe, shop = open_recipe(folder, ()), open_workshop(folder, None)
-    targets = recipe.targets()
+    targets = [recipe.step("report")]
     if not plan(shop, targets, recipe.names).to_make:
-        click.echo(f"nothing to do: all {len(recipe.steps)} steps of the demo are done")
+        click.echo(f"nothing to do: all {len(dependencies_first(targets))} steps of the demo are done")
     shop.make_all(targets, recipe.names)
     page = finished(recipe, shop, Report).folder / "report.html"
     click.echo(f"the report:   {page.absolute()}")

@@ -77,6 +77,9 @@ class Llama:
                 found=f"{gguf.stat().st_size:,} bytes; {error}",
                 hint="the file may be cut off or of an architecture this llama.cpp does not know: export it again",
             ) from error
+        # Answered by the loop that does the work, so it runs now. Closed before that, the server (xllamacpp 2026.10)
+        # misses the order to stop and waits for ever: one time in some fifty.
+        self._server.handle_metrics()
         self.address: str = self._server.listening_address.removeprefix("http://")
 
     def __enter__(self) -> Llama:

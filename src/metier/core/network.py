@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from metier.core.attention import NAME
 from metier.core.errors import Failure, Mistake
 from metier.core.host import Host
 from metier.core.slots import Slots
@@ -55,7 +56,9 @@ class Network:
         torch.set_num_threads(host.threads)
         logging.disable_progress_bar()
         try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, precision))
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=getattr(torch, precision), attn_implementation=NAME
+            )
         except (OSError, ValueError) as error:
             raise Mistake(f"{folder} cannot be loaded as a model", found=str(error).splitlines()[0]) from error
         return cls(model.to("cuda" if host.gpus and torch.cuda.is_available() else "cpu").eval())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import resource
 import shutil
@@ -44,6 +46,7 @@ def tune(
     told = json.loads(done.read_text()) if done.is_file() else {}
     if told.get("fingerprint") != fingerprint:
         quiet()
+        _return_freed_memory()
         torch.set_num_threads(work.host.threads)
         torch.manual_seed(settings.seed)
         network = load_network(base)
@@ -104,6 +107,17 @@ def save(network: Any, tokenizer: Any, folder: Path) -> None:
             found=f"{len(different)} tensors differ, {len(missing)} are missing: {names}",
             hint="run again; if it stays, the disk or the memory is faulty",
         )
+
+
+def _return_freed_memory() -> None:
+    """Tell glibc to give large blocks back to the system when they are freed.
+
+    Windows differ in length, so its heap is left with holes that no next tensor fits: a training that needs 4 GB
+    was seen to hold 7.6 GB after half an hour. Elsewhere than on glibc nothing is done.
+    """
+    m_mmap_threshold = -3  # mallopt(3); setting it also ends its growth with every freed block
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(m_mmap_threshold, 4 << 20)
 
 
 def quiet() -> None:
