@@ -206,3 +206,16 @@ def test_groups_that_share_a_beginning_are_read_as_if_alone(engine: EngineChat, 
     ]
     for messages, (reply,) in zip(asked, engine.complete(asked, Decoding(max_tokens=8)), strict=True):
         assert (reply.text, reply.finished) == alone(engine, model, messages, 8)
+
+
+def test_the_engines_model_answers_like_the_plain_one_in_transformers_own_loop(engine: EngineChat, model: Any) -> None:
+    # a padded batch, whose masks transformers makes itself
+    rows = [engine.template.render(messages, generate=True).ids for messages in conversations(6)]
+    longest = max(map(len, rows))
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    ours, theirs = (
+        one.generate(ids, attention_mask=mask, max_new_tokens=8, do_sample=False)
+        for one in (engine.network.model, model)
+    )
+    assert ours.tolist() == theirs.tolist()

@@ -35,7 +35,8 @@ def rows_attention(
     """
     rows, heads, new, size = query.shape
     plain = all(options.get(name) is None for name in ("softcap", "position_bias", "s_aux"))
-    if attention_mask is None or new > SHORT or query.device.type != "cpu" or not plain:
+    per_head = attention_mask is not None and attention_mask.shape[1] != 1
+    if attention_mask is None or per_head or new > SHORT or query.device.type != "cpu" or not plain:
         found: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **options
         )
@@ -44,7 +45,11 @@ def rows_attention(
     # contiguous: a product with strided batches takes five times as long as the copy and the product together
     packed = query.reshape(rows, shared, heads // shared * new, size)
     scores = torch.matmul(packed, key.contiguous().transpose(2, 3)).view(rows, shared, heads // shared, new, seen)
-    weights = torch.softmax(scores * (scaling or size**-0.5) + attention_mask[:, :, None], dim=-1, dtype=torch.float32)
+    scores = scores * (scaling or size**-0.5)
+    mask = attention_mask[:, :, None]  # one for all heads
+    unseen = torch.finfo(scores.dtype).min
+    scores = scores.masked_fill(~mask, unseen) if mask.dtype == torch.bool else scores + mask
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
     mixed = torch.matmul(weights.to(value.dtype).view(rows, shared, -1, seen), value.contiguous())
     return mixed.view(rows, heads, new, value.shape[-1]).transpose(1, 2).contiguous(), None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from metier.core.artifact import Artifact
 from metier.core.chat import Message
@@ -128,6 +128,15 @@ class Model(Artifact):
     def model_folder(self) -> Path:
         """The folder that `from_pretrained` takes."""
         return self.folder / "model"
+
+
+@runtime_checkable
+class Shaped(Protocol):
+    """A step that makes a model and knows its shape beforehand, for `metier plan`."""
+
+    def shape(self) -> dict[str, Any] | None:
+        """Return what the model's config.json will say of its shape, or None where it cannot be looked up."""
+        ...
 
 
 class Exam(Artifact):

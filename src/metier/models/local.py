@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -28,6 +29,15 @@ class LocalModel(Step[Model]):
         copy_model_files(work, source, work.folder / "model")
         warn_without_template(work, work.folder / "model")
         work.figure("origin", {"model": source.name, "licence": self.licence or stated_licence(source)})
+
+
+    def shape(self) -> dict[str, Any] | None:
+        """Return the folder's config.json, or None where it cannot be read."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder.path / "config.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return found
 
 
 def copy_model_files(work: Work, source: Path, target: Path) -> None:

@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from metier.core import Failure, Mistake, Step, Work
+from metier.core import Failure, Mistake, Problem, Step, Work
 from metier.core.files import sha256_file
-from metier.core.gguf_header import gguf_metadata
+from metier.core.gguf_header import Header, gguf_header, gguf_metadata
 from metier.core.pretokenizers import PRETOKENIZERS
 from metier.core.types import Model
 from metier.models.folder import warn_without_template
@@ -66,6 +66,29 @@ class PackagedGguf(Step[Model]):
                 "licence": metadata.get("general.license"),
             },
         )
+
+
+    def shape(self) -> dict[str, Any] | None:
+        """Return the model's shape from the file's header, or None where the package is not installed."""
+        try:
+            return _shape(gguf_header(find_packaged_file(self.package, self.file)))
+        except (Problem, KeyError):
+            return None
+
+
+def _shape(header: Header) -> dict[str, Any]:
+    metadata = header.metadata
+    kind = metadata["general.architecture"]
+    heads = metadata[f"{kind}.attention.head_count"]
+    return {
+        "hidden_size": metadata[f"{kind}.embedding_length"],
+        "num_hidden_layers": metadata[f"{kind}.block_count"],
+        "intermediate_size": metadata[f"{kind}.feed_forward_length"],
+        "num_attention_heads": heads,
+        "num_key_value_heads": metadata.get(f"{kind}.attention.head_count_kv", heads),
+        "vocab_size": metadata[f"{kind}.vocab_size"],
+        "tie_word_embeddings": all(tensor.name != "output.weight" for tensor in header.tensors),
+    }
 
 
 def _called(source: Path, metadata: dict[str, Any]) -> str:
