@@ -17,7 +17,7 @@ from metier.evaluate.multiple_choice import Item
 
 if TYPE_CHECKING:
     from metier.core.engine import EngineChat
-    from metier.core.likelihood import Likelihood
+    from metier.core.engine.likelihood import Likelihood
 
 NAME = "multiple_choice"
 _TOGETHER = 32  # items scored between two writes to the log

@@ -30,7 +30,6 @@ class LocalModel(Step[Model]):
         warn_without_template(work, work.folder / "model")
         work.figure("origin", {"model": source.name, "licence": self.licence or stated_licence(source)})
 
-
     def shape(self) -> dict[str, Any] | None:
         """Return the folder's config.json, or None where it cannot be read."""
         try:

@@ -67,7 +67,6 @@ class PackagedGguf(Step[Model]):
             },
         )
 
-
     def shape(self) -> dict[str, Any] | None:
         """Return the model's shape from the file's header, or None where the package is not installed."""
         try:

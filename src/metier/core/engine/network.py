@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import torch
 
-from metier.core.attention import NAME
+from metier.core.engine.attention import NAME
+from metier.core.engine.slots import Slots
 from metier.core.errors import Failure, Mistake
 from metier.core.host import Host
-from metier.core.slots import Slots
 
 Precision = Literal["bfloat16", "float32"]
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 
-from metier.core.network import Network
-from metier.core.prefixes import GROUP_COST_TOKENS, Group, common_length
-from metier.core.slots import Slots
+from metier.core.engine.network import Network
+from metier.core.engine.prefixes import GROUP_COST_TOKENS, Group, common_length
+from metier.core.engine.slots import Slots
 
 PASS_TOKENS = 1536
 """Padded tokens in one forward pass: enough to keep the cores busy, little enough to stay in memory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metier.core.prefixes import Group, common_length, shared_prefix_groups
+from metier.core.engine.prefixes import Group, common_length, shared_prefix_groups
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), max_size=12), max_size=12)
 

@@ -15,8 +15,8 @@ import torch
 from metier.core import Host, Mistake
 from metier.core.chat import Decoding, Message
 from metier.core.engine import EngineChat
-from metier.core.generation import sample_tokens
-from metier.core.likelihood import windows
+from metier.core.engine.generation import sample_tokens
+from metier.core.engine.likelihood import windows
 
 WORDS = ["how", "many", "rows", "price", "?", "order", "city", "数é", "SELECT"]
 SYSTEMS = ["One statement. Tables: orders(id, price, city)", "One statement. Tables: books(id, title)", None]

@@ -1,8 +1,8 @@
 """The in-process engine: a Chat over transformers that also says how likely a text is.
 
 It reads a prefix that several prompts share once, keeps answers of unlike length side by side, gives the place of a
-finished answer to the next, and makes logits only where they are needed. See `metier.core.generation` for what is
-guaranteed about the answers.
+finished answer to the next, and makes logits only where they are needed. `generation` says what is guaranteed about
+the answers.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from metier.core.chat import Decoding, Message, Reply
+from metier.core.engine.generation import Generated, generate
+from metier.core.engine.likelihood import Likelihood, Loss, continuation_likelihoods, text_losses, windows
+from metier.core.engine.network import Network, Precision
 from metier.core.errors import Mistake
-from metier.core.generation import Generated, generate
 from metier.core.host import Host
-from metier.core.likelihood import Likelihood, Loss, continuation_likelihoods, text_losses, windows
-from metier.core.network import Network, Precision
 from metier.core.template import Template
 
 ROWS_AT_ONCE = 128  # measured: 800 tokens/s on two cores against 640 with 64 rows and 340 with 16

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 
 from metier.core.chat import Decoding
-from metier.core.network import Network
-from metier.core.prefixes import Group, shared_prefix_groups
-from metier.core.reading import read_groups
-from metier.core.slots import Slots
+from metier.core.engine.network import Network
+from metier.core.engine.prefixes import Group, shared_prefix_groups
+from metier.core.engine.reading import read_groups
+from metier.core.engine.slots import Slots
 
 NUCLEUS = 1024
 """Likeliest tokens looked at first for top_p; the whole vocabulary is sorted only where these do not hold its mass."""

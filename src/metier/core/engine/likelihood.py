@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from metier.core.engine.network import Network
+from metier.core.engine.prefixes import Group, shared_prefix_groups
+from metier.core.engine.reading import PASS_TOKENS, padded, read_groups
+from metier.core.engine.slots import Slots
 from metier.core.errors import Mistake
-from metier.core.network import Network
-from metier.core.prefixes import Group, shared_prefix_groups
-from metier.core.reading import PASS_TOKENS, padded, read_groups
-from metier.core.slots import Slots
 
 
 class Likelihood(NamedTuple):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from metier.core.attention import SHORT, rows_attention
+from metier.core.engine.attention import SHORT, rows_attention
 
 
 @pytest.mark.parametrize("additive", [True, False])
