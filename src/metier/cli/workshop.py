@@ -126,7 +126,7 @@ def _print_record(artifact: Artifact, rows: int) -> None:
         f"sha256 {record.output_sha256[:16]}…"
     )
     for line in record.ledger.lines:
-        dropped = "; ".join(f"{count:,} {reason}" for reason, count in line.dropped.items())
+        dropped = "; ".join(f"{count:,} {reason}" for reason, count in line.dropped.items() if count)
         made = ", ".join(f"{count:,} {unit}s" for unit, count in line.made.items())
         click.echo(
             f"  {line.came:,} {line.unit}s came, {line.kept:,} kept" + (f", dropped: {dropped}" if dropped else "")
