@@ -35,7 +35,7 @@ DOCUMENTS, COPIES = 40, 5
 
 def _sentences(count: int, rng: random.Random) -> str:
     def noun() -> str:
-        return rng.choice(_NOUNS)
+        return f"{rng.choice(_NOUNS)}{rng.randint(0, 999)}"  # or all documents would say the same
 
     return " ".join(
         f"The {noun()} {rng.choice(_VERBS)} every {noun()} of the {noun()} {rng.randint(1, 99)} before it closes."

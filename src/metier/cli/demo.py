@@ -35,7 +35,7 @@ def demo(folder: Path, material_only: bool) -> None:
     if not plan(shop, targets, recipe.names).to_make:
         click.echo(f"nothing to do: all {len(dependencies_first(targets))} steps of the demo are done")
     shop.make_all(targets, recipe.names)
-    page = finished(recipe, shop, Report).folder / "report.html"
+    page = finished(recipe, shop, Report, "report").folder / "report.html"
     click.echo(f"the report:   {page.absolute()}")
     click.echo(f"its figures:  metier report -r {folder / DEFAULT_RECIPE}")
     click.echo(f"next:         metier serve -r {folder / DEFAULT_RECIPE}")

@@ -70,15 +70,25 @@ def recipe_and_targets(recipe: Path, targets: tuple[str, ...]) -> tuple[Path, tu
 
 
 def finished(recipe: Recipe, workshop: Workshop, kind: type[Artifact], name: str | None = None) -> Artifact:
-    """Return the finished artifact of one kind that a recipe makes last. Raises Mistake if there is none yet."""
+    """Return the finished artifact of one kind: the named one, or the first in the recipe that is finished.
+
+    Raises:
+        Mistake: the recipe makes none, or none is finished.
+    """
     from metier.core.errors import Mistake
 
     wanted = kind.__name__.lower()
-    steps = [recipe.step(name)] if name else [step for step in recipe.steps.values() if issubclass(step.makes, kind)]
+    steps = {called: step for called, step in recipe.steps.items() if issubclass(step.makes, kind)}
+    if name is not None:
+        steps = {name: recipe.step(name)} if issubclass(recipe.step(name).makes, kind) else {}
     if not steps:
-        raise Mistake(f"the recipe makes no {wanted}", found=", ".join(recipe.steps), hint="add a step that makes one")
-    artifact = workshop.find(steps[-1])
-    if artifact is None or not issubclass(steps[-1].makes, kind):
-        called = recipe.names[id(steps[-1])]
-        raise Mistake(f"'{called}' is not a finished {wanted}", hint=f"metier run -r {recipe.file} {called}")
-    return artifact  # type: ignore[no-any-return]
+        found = ", ".join(recipe.steps) if name is None else f"'{name}' makes {recipe.step(name).makes.__name__}"
+        raise Mistake(
+            f"the recipe makes no {wanted} by that name", found=found, hint="`metier plan` shows what it makes"
+        )
+    for step in steps.values():
+        artifact: Artifact | None = workshop.find(step)
+        if artifact is not None:
+            return artifact
+    called = next(iter(steps))
+    raise Mistake(f"'{called}' is not a finished {wanted}", hint=f"metier run -r {recipe.file} {called}")

@@ -64,15 +64,15 @@ class Cpt(Step[Model]):
     def _rows(self, work: Work, tokenizer: Any) -> list[Row]:
         share = self.replay_share if self.replay is not None else 0.0
         corpus_budget = None if self.tokens is None else round(self.tokens * (1 - share))
-        corpus = _read(work, "corpus", work.made(self.corpus), tokenizer, self.sequence_length)
+        corpus = read_pieces(work, "corpus", work.made(self.corpus), tokenizer, self.sequence_length)
         drawn = draw(corpus, self.epochs, corpus_budget, random.Random(f"{self.seed}/corpus"))
-        _count(work, "corpus", drawn)
+        count_drawn(work, "corpus", drawn)
         rows = drawn.rows
         if self.replay is not None and share > 0:
             wanted = round(sum(len(row.ids) for row in rows) * share / (1 - share))
-            replay = _read(work, "replay", work.made(self.replay), tokenizer, self.sequence_length)
+            replay = read_pieces(work, "replay", work.made(self.replay), tokenizer, self.sequence_length)
             drawn = draw(replay, 1, wanted, random.Random(f"{self.seed}/replay"))
-            _count(work, "replay", drawn)
+            count_drawn(work, "replay", drawn)
             got = sum(len(row.ids) for row in drawn.rows)
             if got < 0.9 * wanted:
                 work.warn(f"replay has only {got:,} of the {wanted:,} tokens that replay_share {share} asks for")
@@ -134,7 +134,8 @@ def draw(rows: Sequence[Row], epochs: int, budget: int | None, rng: random.Rando
     return Drawn(taken, beyond)
 
 
-def _read(work: Work, field: str, artifact: Documents, tokenizer: Any, length: int) -> list[Row]:
+def read_pieces(work: Work, field: str, artifact: Documents, tokenizer: Any, length: int) -> list[Row]:
+    """Return the documents held in `field` as rows, and write their line of the ledger. Raises Mistake if none are."""
     documents = list(artifact.rows())
     # General text that nobody examines on need not have been split.
     chosen = [
@@ -152,7 +153,8 @@ def _read(work: Work, field: str, artifact: Documents, tokenizer: Any, length: i
     return rows
 
 
-def _count(work: Work, field: str, drawn: Drawn) -> None:
+def count_drawn(work: Work, field: str, drawn: Drawn) -> None:
+    """Write how many tokens of `field` were drawn, and how many lay beyond the budget."""
     kept = sum(len(row.ids) for row in drawn.rows)
     dropped = {"beyond the budget": drawn.beyond} if drawn.beyond else {}
     work.count(f"{field} token", kept + drawn.beyond, kept, dropped, made={"row": len(drawn.rows)})

@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from metier.core import Estimate, Host, Mistake, Step, Work
-from metier.core.types import TRAIN, Conversation, Conversations, Model
+from metier.core.types import TRAIN, Conversation, Conversations, Documents, Model
+from metier.train.cpt import count_drawn, draw, read_pieces
 from metier.train.memory import estimate_of, window_tokens
 from metier.train.packing import Group, Row, optimizer_batches, share_prefixes
 
+_TEXT_LENGTH = 256  # pieces of text no longer than this, so that optimizer steps stay of nearly one size
 _FAMILIES_PER_STEP = 4  # an optimizer step mixes at least this many beginnings, where the rows have as many
 
 
@@ -34,12 +36,15 @@ class Sft(Step[Model]):
     too_long: Literal["raise", "drop"] = Field("raise", description="what to do with longer rows")
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps over which the learning rate rises")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    text: Step[Documents] | None = Field(None, description="documents trained on as text among the rows")
+    text_tokens: int = Field(10_000, ge=1, description="most tokens of `text`, where it is given")
     seed: int = Field(0, description="seed of the order of rows")
 
     def run(self, work: Work) -> None:
         """Train, or go on from the newest checkpoint of a killed attempt."""
         came = [row for step in self.data for row in work.made(step).rows()]
-        fine_tune(work.made(self.base).model_folder, came, self, work, source="data")
+        text = work.made(self.text) if self.text is not None else None
+        fine_tune(work.made(self.base).model_folder, came, self, work, source="data", text=text)
 
     def estimate(self, host: Host) -> Estimate | None:
         """Return memory and disk where the base model's shape is known."""
@@ -47,13 +52,21 @@ class Sft(Step[Model]):
 
 
 def fine_tune(
-    base: Path, conversations: Sequence[Conversation], options: Sft, work: Work, source: str | None = None
+    base: Path,
+    conversations: Sequence[Conversation],
+    options: Sft,
+    work: Work,
+    source: str | None = None,
+    text: Documents | None = None,
 ) -> None:
     """Fine-tune the model in `base` on the train rows of `conversations`, into `work.folder / "model"`.
 
     Args:
         options: everything but `base` and `data` is read.
         source: the field whose artifacts the conversations came from, for the ledger.
+        text: documents of which `options.text_tokens` are trained on among the rows, every token of them. Answers alone
+            draw a model away from running text, and from what it read in pre-training (the remedy is that of
+            InstructGPT's pre-training mix, Ouyang et al. 2022).
 
     Raises:
         Mistake: no rows, an answer that would be cut, a template that cannot end a turn.
@@ -64,17 +77,32 @@ def fine_tune(
     from metier.train.tune import tune
 
     train = [conversation for conversation in conversations if conversation.split == TRAIN]
-    rows, others = fitting(rendered(train, load_tokenizer(base)), options.sequence_length, options.too_long)
+    tokenizer = load_tokenizer(base)
+    rows, others = fitting(rendered(train, tokenizer), options.sequence_length, options.too_long)
+    of_conversations = len(rows)
+    if text is not None:
+        length = min(options.sequence_length, _TEXT_LENGTH)
+        pieces = read_pieces(work, "text", text, tokenizer, length)
+        drawn = draw(pieces, 1, options.text_tokens, random.Random(f"{options.seed}/text"))
+        count_drawn(work, "text", drawn)
+        rows = rows + drawn.rows
     plan = schedule(
         epoch_batches(rows, options.epochs, options.batch_rows, options.sequence_length, options.seed),
         window_tokens(work.host, options.sequence_length),
     )
     dropped = {"not in the train split": len(conversations) - len(train), "too long": len(others)}
     dropped = {reason: count for reason, count in dropped.items() if count}
-    work.count("conversation", len(conversations), len(rows), dropped, source=source, made={"row": len(rows)})
+    made = {"row": of_conversations}
+    work.count("conversation", len(conversations), of_conversations, dropped, source=source, made=made)
     tokens = sum(len(row.ids) for row in rows) * options.epochs
     prompts = tokens - plan.trained
-    work.count("token", tokens, plan.trained, {"of prompts and the template": prompts}, made={"token": plan.trained})
+    work.count(
+        "token",
+        tokens,
+        plan.trained,
+        {"of prompts, the template and first tokens": prompts},
+        made={"token": plan.trained},
+    )
     work.figure("rows", len(rows))
     work.figure("row_tokens", tokens)
     work.figure("shared_prefix_tokens", tokens - plan.tokens)
