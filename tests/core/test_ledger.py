@@ -36,7 +36,9 @@ def test_what_comes_must_be_what_the_inputs_made() -> None:
 
 def test_several_inputs_of_one_field_are_added() -> None:
     parts = [Ledger(lines=[Line(unit="row", came=n, kept=n, made={"row": n})]) for n in (2, 5)]
-    Ledger().add(Line(unit="row", came=7, kept=7, source="data"), "sft", {"data": parts})
+    ledger = Ledger()
+    ledger.add(Line(unit="row", came=7, kept=7, source="data"), "sft", {"data": parts})
+    assert [line.came for line in ledger.lines] == [7]
 
 
 def test_an_input_that_does_not_speak_of_the_unit_fails() -> None:

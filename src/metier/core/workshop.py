@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import importlib.metadata
 import platform
 import shutil
@@ -134,6 +135,9 @@ class Workshop:
                 if mapped is None:
                     raise
                 raise mapped from error
+            finally:
+                # A trainer and its callbacks hold each other, and with them gigabytes of weights and moments.
+                gc.collect()
         return artifact
 
     def _count_attempt(self, folder: Path) -> int:
