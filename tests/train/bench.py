@@ -20,7 +20,7 @@ WORDS = ["the", "table", "holds", "one", "row", "for", "each", "order", "index",
 class Given(Step[Model]):
     """A model folder that is there already."""
 
-    name: ClassVar[str] = "test-given-model"
+    name: ClassVar[str] = "test-train-model"
     at: str
 
     def run(self, work: Work) -> None:

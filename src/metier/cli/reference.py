@@ -32,7 +32,9 @@ def cli_page() -> str:
 
 
 def _help(command: click.Command, name: str) -> str:
-    context = click.Context(command, info_name=name, max_content_width=100, terminal_width=100)
+    # The names of the help option as `metier` passes them down; click remembers the first it is asked with.
+    names = group.context_settings["help_option_names"]
+    context = click.Context(command, info_name=name, max_content_width=100, terminal_width=100, help_option_names=names)
     return f"```text\n{command.get_help(context)}\n```"
 
 
