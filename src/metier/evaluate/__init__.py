@@ -2,7 +2,8 @@
 
 from metier.evaluate.exam import MakeExam
 from metier.evaluate.examine import Examine
+from metier.evaluate.pass_step import PassAtK
 from metier.evaluate.rehearsal import Rehearsal
 from metier.evaluate.report import WriteReport
 
-__all__ = ["Examine", "MakeExam", "Rehearsal", "WriteReport"]
+__all__ = ["Examine", "MakeExam", "PassAtK", "Rehearsal", "WriteReport"]

@@ -7,7 +7,7 @@ is its scorer's business; `check["scorer"]` names the scorer.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from metier.core.errors import Mistake
@@ -32,15 +32,16 @@ class Scorer(Protocol):
 
 
 def scorer_for(name: str) -> Scorer:
-    """Return the scorer called `name`: "sqlite" (execution) or "agreement" (shared words).
+    """Return the scorer called `name`: "sqlite" (execution), "program" (unit tests) or "agreement" (shared words).
 
     Raises:
         Mistake: there is none of that name; the nearest is named.
     """
     from metier.core.scorers.agreement import Agreement
+    from metier.core.scorers.program import ProgramScorer
     from metier.core.scorers.sqlite import Sqlite
 
-    known: dict[str, type[Agreement] | type[Sqlite]] = {"sqlite": Sqlite, "agreement": Agreement}
+    known: dict[str, Callable[[], Scorer]] = {"sqlite": Sqlite, "program": ProgramScorer, "agreement": Agreement}
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(known)}"
