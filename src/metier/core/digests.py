@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Digests:
 
     def __init__(self, memory: Path | None = None) -> None:
         self._table: sqlite3.Connection | None = None
-        self._new: list[tuple[str, int, int, str]] = []
+        self._new: list[tuple[str | bytes, int, int, str]] = []
         if memory is not None:
             self._table = sqlite3.connect(memory, timeout=60)
             self._table.execute(_TABLE)
@@ -44,14 +45,19 @@ class Digests:
         whole = hashlib.sha256()
         for path in files_below(folder):
             name = path.relative_to(folder).as_posix()
-            whole.update(f"{name}\0{self._of_file(path)}\n".encode("utf-8", "surrogateescape"))
+            try:
+                content = self._of_file(path)
+            except PermissionError:
+                content = "unreadable"  # one file of many: whoever reads the folder says what becomes of it
+            whole.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
         return whole.hexdigest()
 
     def _of_file(self, path: Path) -> str:
         if self._table is None:
             return sha256_file(path)
         state = path.stat()
-        where = str(path.absolute())
+        name = str(path.absolute())
+        where = name if _is_text(name) else os.fsencode(name)  # SQLite's text is UTF-8
         row = self._table.execute("SELECT size, mtime, sha256 FROM digest WHERE path = ?", (where,)).fetchone()
         if row is not None and row[:2] == (state.st_size, state.st_mtime_ns):
             return str(row[2])
@@ -66,3 +72,11 @@ class Digests:
             with self._table:
                 self._table.executemany("INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?)", self._new)
             self._new.clear()
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -24,6 +24,7 @@ class Host:
     """The cores, memory and accelerators that a run may use.
 
     `threads` is how many a numeric library should start: more than the free cores makes it many times slower.
+    `cluster` is the address of a Ray cluster on which steps over many documents run, or None for this machine alone.
     """
 
     cores: int
@@ -31,10 +32,15 @@ class Host:
     memory_bytes: int
     gpus: tuple[Gpu, ...] = ()
     system: str = ""
+    cluster: str | None = None
 
     @classmethod
     def here(cls) -> Host:
-        """Describe this machine. METIER_THREADS lowers the number of threads. Raises Mistake if it is not a number."""
+        """Describe this machine.
+
+        METIER_THREADS lowers the number of threads. METIER_CLUSTER names a Ray cluster: `ray` for the one that this
+        machine belongs to, or its address. Raises Mistake if METIER_THREADS is not a number.
+        """
         import psutil
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
@@ -47,6 +53,7 @@ class Host:
             memory_bytes=psutil.virtual_memory().total,
             gpus=_gpus(),
             system=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            cluster={"": None, "ray": "auto"}.get(address := os.environ.get("METIER_CLUSTER", ""), address),
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ _HEADING = re.compile(r"^#{1,6}\s+\S")
 _ITEM = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s+")
 _TABLE = re.compile(r"^\s*\|.*\|\s*$")
 _INDENTED = re.compile(r"^(?: {4}|\t)\s*\S")
+_MARKERS = frozenset("`~#|-*+•")  # what a block other than a paragraph begins with, beside the digits of a list
 
 
 class Block(NamedTuple):
@@ -39,31 +40,38 @@ def blocks(text: str) -> Iterator[Block]:
     at, in_list = 0, False
     while at < len(lines):
         line = lines[at]
-        if not line.strip():
+        if not line or line.isspace():
             at += 1
             continue
         kind, end = _block_at(lines, at, in_list)
-        in_list = kind == "item" or (in_list and line[:1] == " ")
-        yield Block(kind, "\n".join(lines[at:end]), at, end)
+        in_list = kind == "item" or (in_list and line[0] == " ")
+        yield Block(kind, line if end == at + 1 else "\n".join(lines[at:end]), at, end)
         at = end
 
 
 def _block_at(lines: list[str], at: int, in_list: bool) -> tuple[Kind, int]:
     line = lines[at]
-    fence = _FENCE.match(line)
-    if fence:
+    # The first character rules most patterns out.
+    first = line[0] if not line[0].isspace() else line.lstrip()[0]
+    if first in "`~" and (fence := _FENCE.match(line)):
         return "code", _fence_end(lines, at, fence.group(1))
-    if _HEADING.match(line):
+    if first == "#" and _HEADING.match(line):
         return "heading", at + 1
-    if _TABLE.match(line):
+    if first == "|" and _TABLE.match(line):
         return "table", _run(lines, at, _TABLE.match)
-    if _INDENTED.match(line) and not in_list and (at == 0 or not lines[at - 1].strip()):
+    if line[0] in " \t" and not in_list and (at == 0 or not lines[at - 1].strip()) and _INDENTED.match(line):
         return "code", _run(lines, at, _INDENTED.match)
-    kind: Kind = "item" if _ITEM.match(line) else "paragraph"
-    end = at + 1
-    while end < len(lines) and not _starts_block(lines[end]):
-        end += 1
-    return kind, end
+    kind: Kind = "item" if (first in _MARKERS or first.isdecimal()) and _ITEM.match(line) else "paragraph"
+    return kind, _paragraph_end(lines, at)
+
+
+def _paragraph_end(lines: list[str], at: int) -> int:
+    for end in range(at + 1, len(lines)):
+        line = lines[end]
+        # Most lines are blank or begin with a letter: a look at that saves the patterns.
+        if not line or (not line[0].isalpha() and _starts_block(line)):
+            return end
+    return len(lines)
 
 
 def _fence_end(lines: list[str], at: int, mark: str) -> int:
@@ -81,7 +89,10 @@ def _run(lines: list[str], at: int, belongs: Callable[[str], object]) -> int:
 
 
 def _starts_block(line: str) -> bool:
-    return not line.strip() or any(pattern.match(line) is not None for pattern in (_FENCE, _HEADING, _TABLE, _ITEM))
+    words = line.lstrip()
+    if words and words[0] not in _MARKERS and not words[0].isdecimal():
+        return False
+    return not words or any(pattern.match(line) is not None for pattern in (_FENCE, _HEADING, _TABLE, _ITEM))
 
 
 _MARKS = re.compile(r"\*\*|__(?=\S)|(?<=\S)__")

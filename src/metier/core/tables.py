@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metier.core.errors import Failure
 
@@ -13,7 +12,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_PER_SHARD = 50_000
+WEIGHT_PER_SHARD = 32_000_000  # characters: a shard is one task of a worker
 _ROWS_PER_GROUP = 2_000  # bounds the memory of a reader, whatever the size of the shard
+_WEIGHT_PER_GROUP = 8_000_000
 
 
 def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
@@ -35,10 +36,15 @@ def write_rows(
     rows: Iterable[Mapping[str, Any]],
     schema: pa.Schema | Mapping[str, str],
     rows_per_shard: int = ROWS_PER_SHARD,
+    weight: Callable[[Mapping[str, Any]], int] | None = None,
 ) -> int:
     """Write rows as `part-00000.parquet`, … (zstd) in `folder`, replacing what is there, and return how many.
 
     Memory is bounded by a row group, not by the data.
+
+    Args:
+        rows_per_shard: rows in one file at most.
+        weight: size of a row in characters, where rows differ much: a row group then ends at 8 million, a file at 32.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -47,16 +53,37 @@ def write_rows(
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("part-*.parquet"):
         old.unlink()
-    stream, total, shard = iter(rows), 0, 0
-    while (group := list(islice(stream, min(_ROWS_PER_GROUP, rows_per_shard)))) or shard == 0:
-        written = 0
+    groups = _groups(rows, min(_ROWS_PER_GROUP, rows_per_shard), weight)
+    total, shard = 0, 0
+    group = next(groups, None)
+    while group is not None or shard == 0:
+        written = heavy = 0
         with pq.ParquetWriter(folder / f"part-{shard:05d}.parquet", schema, compression="zstd") as writer:
-            while group:
-                writer.write_table(pa.Table.from_pylist([dict(row) for row in group], schema=schema))
-                written += len(group)
-                group = list(islice(stream, min(_ROWS_PER_GROUP, rows_per_shard - written)))
+            while group is not None and written + len(group.rows) <= rows_per_shard and heavy < WEIGHT_PER_SHARD:
+                writer.write_table(pa.Table.from_pylist(group.rows, schema=schema))
+                written, heavy = written + len(group.rows), heavy + group.weight
+                group = next(groups, None)
         total, shard = total + written, shard + 1
     return total
+
+
+class _Group(NamedTuple):
+    rows: list[dict[str, Any]]
+    weight: int
+
+
+def _groups(
+    rows: Iterable[Mapping[str, Any]], at_most: int, weight: Callable[[Mapping[str, Any]], int] | None
+) -> Iterator[_Group]:
+    group, heavy = list[dict[str, Any]](), 0
+    for row in rows:
+        group.append(dict(row))
+        heavy += weight(row) if weight is not None else 0
+        if len(group) == at_most or heavy >= _WEIGHT_PER_GROUP:
+            yield _Group(group, heavy)
+            group, heavy = [], 0
+    if group:
+        yield _Group(group, heavy)
 
 
 def read_rows(folder: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,11 @@ HELD_OUT = "held_out"
 
 
 class Document(NamedTuple):
-    """One document. `source` is where it came from; `split` is None until documents are split."""
+    """One document.
+
+    `source` is the path or URL it came from and `part` the page, section, sheet or row of it, "" for the whole.
+    `split` is None until documents are split, `channel` until they are mixed, `license` where nobody stated one.
+    """
 
     id: str
     text: str
@@ -27,6 +31,9 @@ class Document(NamedTuple):
     media_type: str = "text/plain"
     digest: str = ""
     split: str | None = None
+    part: str = ""
+    license: str | None = None
+    channel: str | None = None
 
 
 class Documents(Artifact):
@@ -43,7 +50,13 @@ class Documents(Artifact):
     @classmethod
     def write(cls, folder: Path, documents: Iterable[Document]) -> int:
         """Write documents into an artifact's folder and return how many."""
-        return write_rows(folder / "documents", (document._asdict() for document in documents), cls.columns)
+        rows = (document._asdict() for document in documents)
+        return write_rows(folder / "documents", rows, cls.columns, weight=lambda row: len(row["text"]))
+
+    @property
+    def shards(self) -> list[Path]:
+        """The Parquet files, in their order."""
+        return sorted((self.folder / "documents").glob("part-*.parquet"))
 
 
 class Conversation(NamedTuple):
