@@ -20,9 +20,11 @@ COMMANDS = {
     "plan": ("recipes", "Say what a recipe will do, what it needs and how long it takes, before it starts."),
     "run": ("recipes", "Make what a recipe asks for, or one target in it; go on where the last run stopped."),
     "why": ("recipes", "Say, field by field, why a step would run again."),
+    "corpus": ("corpus", "Prepare documents on plain files: read, clean, deduplicate, anonymise, mix, pack, look."),
     "ls": ("workshop", "List what is in the workshop: made, unfinished, how large, how old."),
     "show": ("workshop", "Look into one artifact: its record, its ledger, its rows, the loss mask."),
     "report": ("workshop", "Print the figures of a finished recipe, or where its page is."),
+    "gate": ("gate", "Say whether a model has lost something against another: exit code 0 or 1, for CI."),
     "chat": ("models", "Talk to an exported model in the terminal."),
     "serve": ("models", "Serve an exported model over the OpenAI protocol."),
 }

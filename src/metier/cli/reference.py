@@ -23,8 +23,15 @@ def cli_page() -> str:
     parts = [f"{_MADE}\n# The command line\n", _help(group, "metier")]
     for name in COMMANDS:
         command = group.get_command(click.Context(group), name)
-        if command is not None:
-            parts += [f"\n## metier {name}\n", _help(command, f"metier {name}")]
+        if command is None:
+            continue
+        parts += [f"\n## metier {name}\n", _help(command, f"metier {name}")]
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for inner in command.list_commands(context):
+                below = command.get_command(context, inner)
+                if below is not None:
+                    parts += [f"\n### metier {name} {inner}\n", _help(below, f"metier {name} {inner}")]
     parts.append(
         "\nExit codes: 0 it worked, 1 it failed, 2 the recipe, the input or the machine has to be mended first.\n"
     )

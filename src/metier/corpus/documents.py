@@ -9,18 +9,37 @@ from metier.core.types import Document
 
 
 def new_document(
-    source: str, text: str, title: str = "", media_type: str = "text/plain", language: str | None = None
+    source: str,
+    text: str,
+    title: str = "",
+    media_type: str = "text/plain",
+    language: str | None = None,
+    *,
+    part: str = "",
+    license: str | None = None,
 ) -> Document:
-    """Return a document whose id is made from `source` alone: an edited page keeps its id, and so its split."""
+    """Return a document whose id is made from `source` and `part` alone: an edited page keeps its id, and so its split.
+
+    Args:
+        part: the page, section, sheet or row of the source; "" for the whole of it.
+    """
     return Document(
-        id=hashlib.sha256(source.encode("utf-8", "surrogateescape")).hexdigest()[:16],
+        id=document_id(source, part),
         text=text,
         source=source.encode("utf-8", "replace").decode(),
         title=title,
         language=language,
         media_type=media_type,
         digest=text_digest(text),
+        part=part,
+        license=license,
     )
+
+
+def document_id(source: str, part: str = "") -> str:
+    """Return the id of what stands at a part of a source: 16 hexadecimal digits."""
+    place = f"{source}\0{part}" if part else source
+    return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def changed(document: Document, text: str) -> Document:
