@@ -1,0 +1,126 @@
+"""Ask a judge, keep every reply as it comes, and ask once more where a reply says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+from metier.core.chat import Chat, Decoding, Message, Reply
+from metier.core.errors import Failure
+from metier.core.journal import append_to_journal, read_journal
+from metier.evaluate.judge.prompts import AGAIN
+
+if TYPE_CHECKING:
+    from metier.core.engine import EngineChat
+
+V = TypeVar("V")
+
+Conversation = Sequence[Message]
+Ask = Callable[[Sequence[Conversation], Callable[[int, Reply], None]], None]
+"""Asks all conversations, and tells the index and the reply of each as it comes, in any order."""
+
+
+def by_requests(chat: Chat, decoding: Decoding, at_once: int) -> Ask:
+    """Return a way to ask any Chat, one conversation a request, `at_once` at a time.
+
+    After a failure nothing new is asked, and what came by then is told before it is raised.
+    """
+
+    def ask(conversations: Sequence[Conversation], told: Callable[[int, Reply], None]) -> None:
+        failed: Exception | None = None
+        with ThreadPoolExecutor(at_once) as pool:
+            asked: dict[Future[list[list[Reply]]], int] = {
+                pool.submit(chat.complete, [one], decoding): at for at, one in enumerate(conversations)
+            }
+            for future in as_completed(asked):
+                if future.cancelled():
+                    continue
+                error = future.exception()
+                if error is None:
+                    told(asked[future], future.result()[0][0])
+                elif isinstance(error, Exception):
+                    failed = failed or error
+                    pool.shutdown(wait=False, cancel_futures=True)
+        if failed is not None:
+            raise failed
+
+    return ask
+
+
+def by_engine(chat: EngineChat, decoding: Decoding) -> Ask:
+    """Return a way to ask the in-process engine, which puts the conversations side by side itself."""
+
+    def ask(conversations: Sequence[Conversation], told: Callable[[int, Reply], None]) -> None:
+        chat.complete(conversations, decoding, lambda at, replies: told(at, replies[0]))
+
+    return ask
+
+
+class Heard(NamedTuple, Generic[V]):
+    """What a judge said: verdicts by key, and for those without one the reason."""
+
+    verdicts: dict[str, V]
+    silent: dict[str, str]
+
+
+def hear(
+    ask: Ask,
+    questions: Mapping[str, Conversation],
+    read: Callable[[str], V | None],
+    kept: Path,
+    seen: Callable[[int], None] = lambda _: None,
+) -> Heard[V]:
+    """Ask every question that `kept` holds no reply to, and those once more whose reply says nothing.
+
+    Args:
+        read: returns the verdict in a reply, None where there is none.
+        kept: the journal of replies; a second call goes on from it.
+        seen: called with how many more questions are settled, those of an earlier attempt first.
+
+    Raises:
+        Failure: the judge does not answer. What it said so far is kept.
+    """
+    replies = {(row["key"], row["attempt"]): row for row in read_journal(kept)}
+    verdicts: dict[str, V] = {}
+
+    def settle(key: str, attempt: int) -> bool:
+        row = replies.get((key, attempt))
+        verdict = None if row is None else read(row["text"])
+        if verdict is not None:
+            verdicts[key] = verdict
+        return verdict is not None
+
+    seen(sum(settle(key, 1) or settle(key, 2) or (key, 2) in replies for key in questions))
+    for attempt in (1, 2):
+        left = [key for key in questions if key not in verdicts]
+        todo = [key for key in left if (key, attempt) not in replies]
+        asked = [[*questions[key], *_again(replies.get((key, 1)))] for key in todo]
+
+        def told(at: int, reply: Reply, attempt: int = attempt, todo: list[str] = todo) -> None:
+            row = {"key": todo[at], "attempt": attempt, **reply._asdict()}
+            append_to_journal(kept, [row])
+            replies[todo[at], attempt] = row
+            if settle(todo[at], attempt) or attempt == 2:
+                seen(1)
+
+        try:
+            if asked:
+                ask(asked, told)
+        except Failure as error:
+            raise Failure(
+                "the judge does not answer",
+                found=f"{error.found or error.what}; {len(verdicts):,} of {len(questions):,} verdicts are kept",
+                hint="the same command goes on where it stopped",
+            ) from error
+    silent = {key: _why(replies[key, 2]["finished"]) for key in questions if key not in verdicts}
+    return Heard(verdicts, silent)
+
+
+def _again(row: Mapping[str, str] | None) -> list[Message]:
+    return [] if row is None else [Message("assistant", row["text"]), Message("user", AGAIN)]
+
+
+def _why(finished: bool) -> str:
+    return "no verdict: the reply says none, twice" if finished else "no verdict: the reply was cut, twice"

@@ -1,0 +1,225 @@
+"""The judge as a step: any Chat judges, nothing is asked twice, and what it says is marked by how far it is trusted."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import ValidationError
+
+from metier.core import Failure, LocalPath, Mistake, Step, Work, Workshop
+from metier.core.chat import Endpoint, Message, ScriptedChat
+from metier.core.types import Scores
+from metier.evaluate.judge import Judge
+from tests.evaluate.exam_steps import given
+
+JUDGE = Endpoint(base_url="http://localhost:1/v1", model="a-judge")
+ITEMS = 12
+Script = Callable[[Sequence[Message]], str]
+
+
+class Wrote(Step[Scores]):
+    """An examination in which every answer is `word` and the number of the question."""
+
+    name: ClassVar[str] = "test-wrote"
+    word: str
+    exam: str = "one"
+    lost: int | None = None
+
+    def run(self, work: Work) -> None:
+        rows: list[dict[str, Any]] = [
+            {"name": "agreement", "split": "held_out", "id": f"q{at}", "cluster": f"page {at // 2}",
+             "question": f"What is {at}?", "expected": f"fine {at}", "answer": f"{self.word} {at}", "score": 0.5}
+            for at in range(ITEMS)
+        ]  # fmt: skip
+        rows.append({**rows[0], "name": "multiple_choice", "id": "m"})
+        rows.append({"name": "perplexity", "split": "held_out", "id": "t", "nats": 1.0, "tokens": 1, "bytes": 1})
+        kept = [row for at, row in enumerate(rows) if at != self.lost]
+        (work.folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+        (work.folder / "exam.json").write_text(json.dumps({"digest": self.exam}))
+
+
+MODELS: dict[str, Step[Scores]] = {"good": Wrote(word="a fine answer"), "poor": Wrote(word="bad")}
+
+
+def fair(messages: Sequence[Message]) -> str:
+    """Prefer whatever says "fine"."""
+    first, second = messages[1].content.split("[Answer B]")
+    a, b = "fine" in first.split("[Answer A]")[1], "fine" in second
+    return json.dumps({"reason": "words", "winner": "tie" if a == b else "A" if a else "B"})
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], ScriptedChat]:
+    def put(script: Script) -> ScriptedChat:
+        chat = ScriptedChat(script)
+        monkeypatch.setattr("metier.core.chat.OpenAIChat", lambda _: chat)
+        return chat
+
+    return put
+
+
+Scripted = Callable[[Script], ScriptedChat]
+
+
+def values(found: Scores) -> dict[tuple[str, str], float]:
+    return {(one.name, one.model): one.value for one in found.figures()}
+
+
+def test_every_pair_is_asked_both_ways_and_the_better_wins(tmp_path: Path, scripted: Scripted) -> None:
+    chat = scripted(fair)
+    found = Workshop(tmp_path).make(Judge(models=MODELS, endpoint=JUDGE))
+    assert len(chat.asked) == 2 * ITEMS and "[Reference answer]\nfine 0" in chat.asked[0][1].content
+    told = values(found)
+    assert (told["judge_wins", "good"], told["judge_losses", "poor"], told["judge_ties", "good"]) == (1, 1, 0)
+    assert told["judge_elo", "good"] > 1000 > told["judge_elo", "poor"]
+    assert {one.split for one in found.figures()} == {"pairwise_unvalidated"}
+    assert "unvalidated" in found.record.warnings[0]
+    assert found.record.ledger.made("judged pair") == ITEMS
+    assert found.record.figures["bias"]["disagreed"]["value"] == 0
+    assert found.record.figures["bias"]["longer_wins"]["value"] == 1  # "a fine answer" is the longer
+    row = json.loads((found.folder / "verdicts.jsonl").read_text().splitlines()[0])
+    assert (row["id"], row["verdicts"], row["winner"]) == ("q0", ["A", "B"], "good")
+
+
+def test_a_judge_that_always_takes_the_first_decides_nothing(tmp_path: Path, scripted: Scripted) -> None:
+    scripted(lambda _: "A")
+    found = Workshop(tmp_path).make(Judge(models=MODELS, endpoint=JUDGE))
+    told = found.record.figures["bias"]
+    assert (told["for_first"], told["disagreed"]["value"], values(found)["judge_ties", "good"]) == (ITEMS, 1, 1)
+
+
+def test_nonsense_is_asked_once_more_and_then_counted(tmp_path: Path, scripted: Scripted) -> None:
+    def script(messages: Sequence[Message]) -> str:
+        asked = messages[1].content
+        if "What is 3?" in asked:
+            return "What a fine day."
+        if "What is 4?" in asked and len(messages) == 2:
+            return "Hm."
+        return fair(messages)
+
+    chat = scripted(script)
+    found = Workshop(tmp_path).make(Judge(models=MODELS, endpoint=JUDGE))
+    # of two questions, both orders are asked again
+    assert len(chat.asked) == 2 * ITEMS + 4
+    (line,) = found.record.ledger.lines
+    assert (line.came, line.kept) == (ITEMS, ITEMS - 1)
+    assert line.dropped == {"no verdict: the reply says none, twice": 1}
+
+
+def test_a_judge_that_says_nothing_at_all_is_a_failure_and_no_figure(tmp_path: Path, scripted: Scripted) -> None:
+    scripted(lambda _: "I am only a model.")
+    with pytest.raises(Failure, match="no verdict at all"):
+        Workshop(tmp_path).make(Judge(models=MODELS, endpoint=JUDGE))
+
+
+def test_a_judge_that_times_out_keeps_what_is_done_and_goes_on(tmp_path: Path, scripted: Scripted) -> None:
+    def slow(messages: Sequence[Message]) -> str:
+        if "What is 7?" in messages[1].content:
+            raise Failure("did not answer", found="timed out")
+        return fair(messages)
+
+    step = Judge(models=MODELS, endpoint=JUDGE, requests_at_once=1)
+    scripted(slow)
+    with pytest.raises(Failure, match="does not answer") as stopped:
+        Workshop(tmp_path).make(step)
+    kept = re.search(r"timed out; (\d+) of 24 verdicts are kept", stopped.value.found or "")
+    # one at a time, in order: the seven questions before it at the least
+    assert kept is not None and 14 <= int(kept[1]) <= 22
+    chat = scripted(fair)
+    found = Workshop(tmp_path).make(step)
+    assert len(chat.asked) == 24 - int(kept[1]) and values(found)["judge_wins", "good"] == 1
+
+
+def labels(path: Path, wrong: int) -> LocalPath:
+    """Labels of all questions, of which `wrong` say that the poor answer is better; as first stands either model."""
+    with path.open("w", newline="") as out:
+        rows = csv.writer(out)
+        rows.writerow(["id", "first", "second", "winner"])
+        for at in range(ITEMS):
+            pair = ("good", "poor") if at % 2 else ("poor", "good")
+            rows.writerow([f"q{at}", *pair, "poor" if at < wrong else "good"])
+    return LocalPath(path)
+
+
+def half(messages: Sequence[Message]) -> str:
+    """Find the poor answers to the first six questions better."""
+    upside_down = any(f"What is {at}?" in messages[1].content for at in range(6))
+    return fair(messages).translate(str.maketrans("AB", "BA")) if upside_down else fair(messages)
+
+
+@pytest.mark.parametrize(("wrong", "split", "trusted"), [(6, "pairwise", True), (0, "pairwise_not_trusted", False)])
+def test_figures_are_marked_by_the_agreement_with_people(
+    tmp_path: Path, scripted: Scripted, wrong: int, split: str, trusted: bool
+) -> None:
+    scripted(half)
+    step = Judge(models=MODELS, endpoint=JUDGE, labels=labels(tmp_path / "labels.csv", wrong))
+    found = Workshop(tmp_path / "runs").make(step)
+    told = json.loads((found.folder / "judge.json").read_text())
+    assert told["trusted"] is trusted and told["agreement"]["labels"] == ITEMS
+    assert {one.split for one in found.figures()} == {split}
+    assert any("not to be trusted" in warning for warning in found.record.warnings) is not trusted
+
+
+def test_a_rubric_gives_grades_and_what_follows_from_them(tmp_path: Path, scripted: Scripted) -> None:
+    def script(messages: Sequence[Message]) -> str:
+        good = "fine" in messages[1].content.split("[Answer]")[1]
+        return json.dumps({"right": 5 if good else 2, "short": 4})
+
+    scripted(script)
+    step = Judge(models=MODELS, endpoint=JUDGE, way="rubric", criteria={"right": "is right", "short": "is short"})
+    found = Workshop(tmp_path).make(step)
+    told = values(found)
+    assert (told["judge_grade_right", "good"], told["judge_grade_all", "poor"]) == (5, (2 + 4) / 2)
+    assert told["judge_wins", "good"] == 1 and found.record.ledger.made("judged answer") == 2 * ITEMS
+    assert list(found.record.figures["bias"]) == ["longer_wins"]
+
+
+def test_one_model_can_be_graded_but_not_compared(tmp_path: Path, scripted: Scripted) -> None:
+    scripted(lambda _: '{"correctness": 3, "completeness": 3, "clarity": 3}')
+    one = {"good": MODELS["good"]}
+    assert (
+        values(Workshop(tmp_path).make(Judge(models=one, endpoint=JUDGE, way="rubric")))["judge_grade_all", "good"] == 3
+    )
+    with pytest.raises(ValidationError, match="too few"):
+        Judge(models=one, endpoint=JUDGE)
+    with pytest.raises(ValidationError, match="a judge is wanted"):
+        Judge(models=MODELS)
+
+
+def test_a_limit_draws_questions_and_three_models_meet_in_three_pairs(tmp_path: Path, scripted: Scripted) -> None:
+    chat = scripted(fair)
+    models = {**MODELS, "third": Wrote(word="a fine answer")}
+    found = Workshop(tmp_path).make(Judge(models=models, endpoint=JUDGE, limit=5, figures=("agreement",)))
+    # good and third are word for word alike: a tie that is not asked
+    assert len(chat.asked) == 5 * 2 * 2 and found.record.ledger.made("judged pair") == 15
+    assert values(found)["judge_ties", "third"] == 0.5
+
+
+def test_what_cannot_be_judged_is_said_before_anything_is_asked(tmp_path: Path, scripted: Scripted) -> None:
+    chat = scripted(fair)
+    unlike = {"good": MODELS["good"], "other": Wrote(word="x", exam="another")}
+    lost = {"good": MODELS["good"], "other": Wrote(word="x", lost=2)}
+    for step, kind, words in (
+        (Judge(models=unlike, endpoint=JUDGE), Mistake, "unlike exams"),
+        (Judge(models=lost, endpoint=JUDGE), Failure, "answer of 'other' to 'q2' is missing"),
+        (Judge(models=MODELS, endpoint=JUDGE, figures=("multiple_choice",)), Mistake, "no question of"),
+    ):
+        with pytest.raises(kind, match=words):
+            Workshop(tmp_path).make(step)
+    assert not chat.asked
+
+
+@pytest.mark.slow
+def test_a_model_folder_judges_in_this_process(tmp_path: Path, tiny_model_folder: Path) -> None:
+    # random weights say nothing that can be read: asked twice each, and no figure comes of it
+    step = Judge(models=MODELS, model=given(tiny_model_folder), limit=2, max_tokens=8)
+    with pytest.raises(Failure, match="no verdict at all"):
+        Workshop(tmp_path).make(step)
+    (replies,) = tmp_path.glob("judge-*/replies.jsonl")
+    assert len(replies.read_text().splitlines()) == 2 * 2 * 2
