@@ -2,99 +2,114 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterator
-from typing import ClassVar
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from metier.core import Mistake, Step, Work
-from metier.core.types import Document, Documents
-from metier.corpus import rules
+from metier.core.types import Documents
+from metier.corpus.engine import apply, objected
+from metier.corpus.rules.c4 import C4
+from metier.corpus.rules.fineweb import FineWeb
+from metier.corpus.rules.gopher import GopherQuality, GopherRepetition
+from metier.corpus.rules.house import House
+from metier.corpus.rules.languages import Languages
+from metier.corpus.rules.noise import Noise
+from metier.corpus.rules.rule_set import Rules, RuleSet, first_reasons
+from metier.corpus.rules.seen import Needs, Seen
+from metier.corpus.rules.spelling import Spelling
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Name = Literal["house", "gopher-quality", "gopher-repetition", "c4", "fineweb", "noise", "spelling", "language"]
+_WORDS = ".scratch-words"  # the workshop removes `.scratch*` when the artifact is finished
+
+
+def _of_house(name: str) -> Any:
+    """Return a field of the house rules, to stand in the step as well: their thresholds are the step's own."""
+    return copy(House.model_fields[name])
 
 
 class Filter(Step[Documents]):
-    """Leave out indexes, change logs, symbol tables, licences, damaged text and what is too short to teach anything.
+    """Leave out documents that rules object to: those of the house, or the published ones of Gopher, C4 and FineWeb.
 
-    Thresholds are shares of a document's characters unless said otherwise; null switches a rule off. Every document
-    left out is in `dropped.jsonl` with its reason.
+    The house rules, which are the default, leave out indexes, change logs, symbol tables, licences, damaged text and
+    what is too short to teach anything. Their thresholds are fields of the step: shares of a document's characters
+    unless said otherwise; null switches a rule off. The other sets have their thresholds in a field of their name, as
+    in `gopher_quality: {min_words: 20}`. A document goes for its first reason; `dropped/` lists all of them.
     """
 
     name: ClassVar[str] = "filter"
+    version: ClassVar[int] = 2
+    extras: ClassVar[tuple[str, ...]] = ("corpus",)
 
     corpus: Step[Documents] = Field(description="The documents, normalised.")
-    min_prose_chars: int | None = Field(120, ge=1, description="Characters of sentences and code needed.")
-    max_fragment_share: float | None = Field(
-        0.6, gt=0, le=1, description="Lines and items without a sentence: indexes."
+    rules: tuple[Name, ...] = Field(
+        ("house",),
+        min_length=1,
+        description="The sets of rules, in their order: house, gopher-quality, gopher-repetition, c4, fineweb, noise, "
+        "spelling, language.",
     )
-    max_table_share: float | None = Field(0.7, gt=0, le=1, description="Table cells without a sentence: symbol tables.")
-    max_code_share: float | None = Field(
-        0.3, gt=0, le=1, description="Of paragraphs: those that are a mere code number."
-    )
-    max_log_entry_share: float | None = Field(
-        0.3,
-        gt=0,
-        le=1,
-        description="Of headings and items: those that are a version or a date. Also looks at the title.",
-    )
-    min_legal_terms: float | None = Field(8.0, gt=0, description="Legal terms in 1000 words that make a licence page.")
-    max_damage_share: float | None = Field(0.005, gt=0, le=1, description="Wrongly decoded characters.")
-    max_odd_share: float = Field(0.2, gt=0, le=1, description="Symbols and endless words: gibberish.")
+    min_prose_chars: int | None = _of_house("min_prose_chars")
+    max_fragment_share: float | None = _of_house("max_fragment_share")
+    max_table_share: float | None = _of_house("max_table_share")
+    max_code_share: float | None = _of_house("max_code_share")
+    max_log_entry_share: float | None = _of_house("max_log_entry_share")
+    min_legal_terms: float | None = _of_house("min_legal_terms")
+    max_damage_share: float | None = _of_house("max_damage_share")
+    max_odd_share: float = _of_house("max_odd_share")
+    gopher_quality: GopherQuality = Field(GopherQuality(), description="Thresholds of gopher-quality.")
+    gopher_repetition: GopherRepetition = Field(GopherRepetition(), description="Thresholds of gopher-repetition.")
+    c4: C4 = Field(C4(), description="Thresholds of c4.")
+    fineweb: FineWeb = Field(FineWeb(), description="Thresholds of fineweb.")
+    noise: Noise = Field(Noise(), description="Thresholds of noise.")
+    spelling: Spelling = Field(Spelling(), description="Thresholds of spelling.")
+    language: Languages = Field(Languages(), description="The languages that `language` lets pass.")
+
+    @model_validator(mode="after")
+    def _languages_are_named(self) -> Filter:
+        if "language" in self.rules and not self.language.wanted:
+            raise ValueError("the rules `language` need the languages that are wanted: `language: {wanted: [en]}`")
+        return self
 
     def run(self, work: Work) -> None:
         """Write the documents that no rule objects to."""
         documents = work.made(self.corpus)
-        dropped: Counter[str] = Counter()
-        log = work.folder / "dropped.jsonl"
-        with (
-            work.progress("filtering", documents.record.ledger.made("document"), "documents") as bar,
-            log.open("w", encoding="utf-8") as out,
-        ):
-
-            def kept() -> Iterator[Document]:
-                for document in documents.rows():
-                    bar.advance()
-                    reason = self.reason(document)
-                    if reason is None:
-                        yield document
-                        continue
-                    dropped[reason] += 1
-                    row = {"id": document.id, "source": document.source, "title": document.title, "reason": reason}
-                    out.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-            made = Documents.write(work.folder, kept())
-        if made == 0:
+        sets = [self._learned(work, documents) if isinstance(each, Spelling) else each for each in self.sets()]
+        totals = apply(work, documents, Judge(tuple(sets)), "filtering")
+        if totals.kept == 0:
             raise Mistake(
                 "the filter leaves no document",
-                found="; ".join(f"{count} documents: {reason}" for reason, count in dropped.most_common(4)),
+                found="; ".join(f"{count} documents: {reason}" for reason, count in totals.dropped.most_common(4)),
                 hint="set the threshold of that rule to null, or look at the texts with `metier show`",
             )
-        work.count("document", made + dropped.total(), made, dropped, source="corpus", made={"document": made})
+        made = {"document": totals.kept}
+        work.count("document", totals.came, totals.kept, totals.dropped, source="corpus", made=made)
 
-    def reason(self, document: Document) -> str | None:
-        """Return the first rule's reason to leave the document out, or None to keep it."""
-        text, title = document.text, document.title
-        found: str | None = None
-        if self.max_log_entry_share is not None:
-            found = rules.change_log(text, title, self.max_log_entry_share)
-        if found is None and self.min_legal_terms is not None:
-            found = rules.licence_page(text, title, self.min_legal_terms)
-        if found is None and self.max_damage_share is not None:
-            found = rules.damaged(text, self.max_damage_share, self.max_odd_share)
-        if found is None and self.max_code_share is not None:
-            found = rules.list_of_codes(text, self.max_code_share)
-        return found or self._shapeless(text)
+    def _learned(self, work: Work, documents: Documents) -> Rules:
+        with work.progress("learning words", unit="documents") as bar:
+            return self.spelling.learned(documents.shards, work.folder.absolute() / _WORDS, bar.advance)
 
-    def _shapeless(self, text: str) -> str | None:
-        shape = rules.shape(text)
-        found: str | None = None
-        if self.min_prose_chars is not None and shape.total < self.min_prose_chars:
-            return rules.too_short(shape, self.min_prose_chars)
-        if self.max_table_share is not None:
-            found = rules.mostly_tables(shape, self.max_table_share)
-        if found is None and self.max_fragment_share is not None:
-            found = rules.mostly_navigation(shape, self.max_fragment_share)
-        if found is None and self.min_prose_chars is not None:
-            found = rules.too_short(shape, self.min_prose_chars)
-        return found
+    def sets(self) -> list[RuleSet]:
+        """Return the sets of rules that are on, in their order, with their thresholds."""
+        house = House(**{name: getattr(self, name) for name in House.model_fields})
+        others = (self.gopher_quality, self.gopher_repetition, self.c4, self.fineweb, self.noise, self.spelling)
+        known: dict[str, RuleSet] = {rules.rule: rules for rules in (house, *others, self.language)}
+        return [known[name] for name in dict.fromkeys(self.rules)]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The operator of the step: objects to each document for the first reason that a set of rules has."""
+
+    rules: tuple[Rules, ...]
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the batch with the reasons; no document changes."""
+        needs = Needs()
+        for rules in self.rules:
+            needs = rules.needs(needs)
+        return objected(batch, first_reasons(self.rules, Seen(batch, needs)))
