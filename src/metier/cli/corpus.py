@@ -175,7 +175,7 @@ def _entry(value: Any, info: FieldInfo, written: dict[str, Any], name: str) -> A
         if wrong is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} {wrong}: write it as NAME=VALUE")
         return {key: _entry(item, info, written, key) for key, _, item in pairs}
-    if made is not None:
+    if made is not None and not (_takes_files(info) and not _is_saved(Path(value))):
         written[f"{name}-input"] = _source(value, made)
         return f"${name}-input"
     return _plain(value, info)
@@ -195,14 +195,29 @@ def _plain(text: str, info: FieldInfo) -> Any:
         return text
 
 
+def _takes_files(info: FieldInfo) -> bool:
+    """Say whether a field that takes a step takes files as they are too."""
+    from metier.core.step import LocalPath
+
+    return LocalPath in get_args(info.annotation)
+
+
+def _is_saved(path: Path) -> bool:
+    """Say whether a folder holds documents that Metier wrote."""
+    return any(folder.is_dir() and any(folder.glob("part-*.parquet")) for folder in (path, path / "documents"))
+
+
 def _source(text: str, made: str) -> dict[str, Any]:
     """Return the step that a path on the command line stands for."""
     path = Path(text)
     if made == "Documents":
-        saved = any(folder.is_dir() and any(folder.glob("part-*.parquet")) for folder in (path, path / "documents"))
-        return {"step": "saved-documents", "folder": text} if saved else {"step": "read", "folder": text}
+        return {"step": "saved-documents" if _is_saved(path) else "read", "folder": text}
+    if made == "Classifier":
+        return {"step": "saved-classifier", "folder": text}
     if made == "Model":
         return {"step": "local-model", "folder": text} if path.exists() else {"step": "packaged-gguf", "package": text}
+    if made == "Classifier":
+        return {"step": "saved-classifier", "folder": text}
     from metier.core.errors import Mistake
 
     raise Mistake(
