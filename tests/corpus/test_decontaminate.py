@@ -24,7 +24,7 @@ def run(folder: Path, texts: list[str], exam: list[dict[str, object]], **fields:
     (folder / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     (folder / "exam.jsonl").write_text("".join(json.dumps(row) + "\n" for row in exam))
     shop = Workshop(folder / "runs", Host(cores=1, threads=1, memory_bytes=8 << 30))
-    step = Decontaminate(corpus=Table(file=folder / "texts.jsonl"), exams=(folder / "exam.jsonl",), **fields)  # type: ignore[arg-type]
+    step = Decontaminate(corpus=Table(file=folder / "texts.jsonl"), exams=(folder / "exam.jsonl",), **fields)
     made = shop.make(step)
     return [document.text for document in made.rows()], made
 
@@ -95,4 +95,4 @@ def test_an_exam_without_text_or_a_column_that_is_not_there_is_a_mistake(tmp_pat
         run(tmp_path, [prose(1)], [{"q": QUESTION}], columns=("question",))
     with pytest.raises(Mistake, match="nothing to look for"):
         shop = Workshop(tmp_path / "runs", Host(cores=1, threads=1, memory_bytes=8 << 30))
-        shop.make(Decontaminate(corpus=Table(file=tmp_path / "texts.jsonl")))  # type: ignore[arg-type]
+        shop.make(Decontaminate(corpus=Table(file=tmp_path / "texts.jsonl")))

@@ -42,7 +42,7 @@ def run(
     (folder / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     (folder / "encoder").mkdir(exist_ok=True)
     shop = Workshop(folder / "runs", Host(cores=1, threads=1, memory_bytes=8 << 30))
-    step = DedupMeaning(corpus=Table(file=folder / "texts.jsonl"), embedder=folder / "encoder", **fields)  # type: ignore[arg-type]
+    step = DedupMeaning(corpus=Table(file=folder / "texts.jsonl"), embedder=folder / "encoder", **fields)
     made = shop.make(step)
     listed = [json.loads(line) for line in (made.folder / "duplicates.jsonl").read_text().splitlines()]
     assert made.record.ledger.lines[0].dropped == ({SAME: len(listed)} if listed else {})
@@ -91,4 +91,4 @@ def test_an_encoder_of_ones_own_is_read(tmp_path: Path) -> None:
     (tmp_path / "encoder").mkdir()
     shop = Workshop(tmp_path / "runs", Host(cores=1, threads=1, memory_bytes=8 << 30))
     with pytest.raises(Mistake, match="cannot be loaded as an encoder"):
-        shop.make(DedupMeaning(corpus=Table(file=tmp_path / "texts.jsonl"), embedder=tmp_path / "encoder"))  # type: ignore[arg-type]
+        shop.make(DedupMeaning(corpus=Table(file=tmp_path / "texts.jsonl"), embedder=tmp_path / "encoder"))

@@ -24,7 +24,7 @@ def cut(folder: Path, texts: list[str], **fields: object) -> tuple[list[str], Do
     source = folder / "texts.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     shop = Workshop(folder / "runs", Host(cores=1, threads=1, memory_bytes=8 << 30))
-    made = shop.make(DedupParts(corpus=Table(file=source), **fields))  # type: ignore[arg-type]
+    made = shop.make(DedupParts(corpus=Table(file=source), **fields))
     return [document.text for document in made.rows()], made
 
 
@@ -101,7 +101,8 @@ def test_the_result_is_the_same_whatever_the_number_of_workers_and_shards(
     import metier.corpus.dedup_parts as module
 
     texts = [f"{words(number % 7)}\n\n{words(number)}\n\n{NOTICE if number % 3 else OTHER}" for number in range(40)]
-    whole, _ = cut(tmp_path / "a", texts) if (tmp_path / "a").mkdir() is None else ([], None)
+    (tmp_path / "a").mkdir()
+    whole, _ = cut(tmp_path / "a", texts)
     monkeypatch.setattr(tables, "WEIGHT_PER_SHARD", 1)
     monkeypatch.setattr(tables, "_WEIGHT_PER_GROUP", 2000)
     monkeypatch.setattr(module, "_ENTRIES_A_BUCKET", 10)

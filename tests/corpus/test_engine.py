@@ -186,8 +186,10 @@ def test_a_disk_that_fills_while_an_operator_runs_is_no_fault_of_a_document(benc
 
 
 def test_an_operator_that_fails_on_everything_is_itself_at_fault(bench: Callable[..., Bench]) -> None:
+    made = bench(words(7))
     with pytest.raises(Failure, match="AlwaysRaises fails on document after document"):
-        bench(words(7)).apply(AlwaysRaises())
+        made.apply(AlwaysRaises())
+    assert made.apply(Judge()).kept == 7  # mended, the same step goes on
 
 
 def test_an_operator_that_loses_rows_is_refused(bench: Callable[..., Bench]) -> None:
@@ -212,7 +214,7 @@ def test_a_damaged_shard_is_named(bench: Callable[..., Bench]) -> None:
 def test_a_step_that_was_killed_when_all_was_done_has_nothing_to_do(bench: Callable[..., Bench]) -> None:
     made = bench(words(3))
     totals = made.apply()
-    (made.folder / SCRATCH / "at" / "part-00000.00000+1").write_text("3 ")
+    (made.folder / SCRATCH / "at" / "part-00000.1-1.00000+1").write_text("3 ")
     assert made.apply(AlwaysRaises()) == totals
 
 

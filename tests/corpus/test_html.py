@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from metier.corpus.html import page_to_markdown
+from metier.corpus.html import fragment_to_markdown, page_to_markdown
 from tests.corpus.pages import page
 
 
@@ -17,6 +17,21 @@ def test_code_keeps_every_space_and_tables_their_cells() -> None:
     text = page_to_markdown(page("T", body)).text
     assert "```\nif( a<b ){\n  x   = 1;\n}\n```" in text
     assert "| 1 | two |" in text
+
+
+def test_a_table_that_only_lays_out_code_is_opened_and_one_of_data_stays() -> None:
+    code = "<pre>if x &lt; 3:\n    return\n</pre>"
+    layout = f'<table><tr><th>Old<th>New<tr><td class="linenos"><pre>1\n2</pre><td>{code}</table>'
+    text = page_to_markdown(page("T", layout)).text
+    assert "```\nif x < 3:\n    return\n```" in text and "|" not in text and "1\n2" not in text
+    data = f"<table><tr><th>A<th>B<tr><td>1<td>one<tr><td>2<td>two<tr><td>3<td>{code}</table>"
+    assert "| 2 | two |" in page_to_markdown(page("T", data)).text
+
+
+def test_a_mail_keeps_its_quotations_and_a_page_states_its_language() -> None:
+    quoted = "<p>Yes.</p><blockquote><p>Is it held?</p></blockquote>"
+    assert fragment_to_markdown(quoted).split() == ["Yes.", ">", "Is", "it", "held?"]
+    assert page_to_markdown(f'<html lang="de-AT"><body>{quoted}').language == "de"
 
 
 def test_a_table_of_contents_goes_and_a_list_of_other_pages_stays() -> None:

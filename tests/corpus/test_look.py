@@ -34,7 +34,7 @@ def shop(tmp_path: Path) -> Workshop:
 
 
 def steps(shop: Workshop) -> tuple[Read, Dedup, DedupParts]:
-    read = Read(folder=shop.folder.parent / "in")  # type: ignore[arg-type]
+    read = Read(folder=shop.folder.parent / "in")
     unique = Dedup(corpus=read)
     return read, unique, DedupParts(corpus=unique)
 
@@ -117,16 +117,16 @@ def test_the_life_of_a_document_is_told_from_its_file_to_its_end(shop: Workshop)
 
 def test_saved_documents_are_those_that_were_written_with_their_list(shop: Workshop, tmp_path: Path) -> None:
     made = shop.make(steps(shop)[1])
-    saved = shop.make(Saved(folder=made.folder))  # type: ignore[arg-type]
+    saved = shop.make(Saved(folder=made.folder))
     assert list(saved.rows()) == list(made.rows())
-    look = shop.make(Look(steps=(steps(shop)[0], Saved(folder=made.folder))))  # type: ignore[arg-type]
+    look = shop.make(Look(steps=(steps(shop)[0], Saved(folder=made.folder))))
     assert "exact duplicate" in (look.folder / "report.html").read_text()
 
 
 def test_a_folder_without_documents_of_metier_is_refused(shop: Workshop, tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="holds no documents of Metier"):
-        shop.make(Saved(folder=tmp_path / "in"))  # type: ignore[arg-type]
+        shop.make(Saved(folder=tmp_path / "in"))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "part-0.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(Mistake, match="no readable Parquet"):
-        shop.make(Saved(folder=tmp_path / "other"))  # type: ignore[arg-type]
+        shop.make(Saved(folder=tmp_path / "other"))

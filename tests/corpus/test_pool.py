@@ -142,6 +142,12 @@ def test_leaving_a_map_early_stops_its_tasks_and_the_pool_goes_on(pool: LocalPoo
     assert list(pool.map(square, [2, 3])) == [4, 9]
 
 
+def test_workers_that_do_not_start_are_a_failure_and_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metier.corpus.engine.local._PROGRAM", "import sys; sys.exit('no memory')")
+    with pytest.raises(Failure, match="a worker process could not be started"), LocalPool(1, 4 * GIB) as pool:
+        list(pool.map(square, [1, 2]))
+
+
 def test_no_worker_is_left_when_the_block_is_left() -> None:
     with pytest.raises(KeyboardInterrupt), open_pool(two_cores()) as pool:
         pids = set(pool.map(pid, range(8)))

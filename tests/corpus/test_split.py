@@ -65,6 +65,6 @@ def test_pages_of_one_file_are_held_out_together_and_rows_are_not() -> None:
 def test_every_document_gets_a_split_and_the_ledger_says_how_many(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": prose(n)}) + "\n" for n in range(40)))
     shop = Workshop(tmp_path / "runs", Host(cores=1, threads=1, memory_bytes=8 << 30))
-    made = shop.make(Split(corpus=Table(file=tmp_path / "t.jsonl"), held_out=0.2, at_least=2))  # type: ignore[arg-type]
+    made = shop.make(Split(corpus=Table(file=tmp_path / "t.jsonl"), held_out=0.2, at_least=2))
     counts = Counter(document.split for document in made.rows())
     assert counts == made.record.figures["documents"] and set(counts) == {"train", "held_out"}

@@ -1,6 +1,8 @@
+"""The step `table`, and the rows of small tables."""
+
 from __future__ import annotations
 
-import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -8,56 +10,64 @@ import pytest
 
 from metier.core import LocalPath, Mistake, Workshop
 from metier.corpus import Table
+from metier.corpus.table import rows
 
-ROWS = [{"text": "First text.", "name": "a"}, {"text": "", "name": "b"}, {"text": 'Zwei,\n"drei" 四', "name": "c"}]
-
-
-def write(path: Path) -> Path:
-    if path.suffix == ".jsonl":
-        path.write_text("\n".join(map(json.dumps, ROWS)) + "\n")
-    elif path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        pq.write_table(pa.Table.from_pylist(ROWS), path)
-    else:
-        with path.open("w", newline="") as out:
-            writer = csv.DictWriter(out, ["text", "name"], dialect="excel-tab" if path.suffix == ".tsv" else "excel")
-            writer.writeheader()
-            writer.writerows(ROWS)
-    return path
+LINES = b'{"text": "First.", "name": "a"}\n{broken\n\n{"text": "Last.", "name": "c"}\n{"text": "More."}\n'
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet"])
-def test_every_format_gives_the_same_documents(tmp_path: Path, suffix: str) -> None:
-    path = write(tmp_path / f"t{suffix}")
-    made = Workshop(tmp_path / "runs").make(Table(file=LocalPath(path), title_column="name", license="CC0"))
-    assert [(row.text, row.title, row.source) for row in made.rows()] == [
-        ("First text.", "a", f"t{suffix}#1"),
-        ('Zwei,\n"drei" 四', "c", f"t{suffix}#3"),
+def test_a_row_is_a_document_and_a_broken_one_stands_in_the_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl.gz"
+    path.write_bytes(gzip.compress(LINES))
+    made = Workshop(tmp_path / "runs").make(Table(file=LocalPath(path), title_column="name", license="CC0-1.0"))
+    assert [(row.text, row.title, row.source, row.part, row.license) for row in made.rows()] == [
+        ("First.", "a", "t.jsonl.gz", "line 1", "CC0-1.0"),
+        ("Last.", "c", "t.jsonl.gz", "line 4", "CC0-1.0"),
+        ("More.", "", "t.jsonl.gz", "line 5", "CC0-1.0"),
     ]
     line = made.record.ledger.lines[0]
-    assert (line.came, line.kept, line.dropped) == (3, 2, {"no text in the row": 1})
-    assert made.record.figures["license"] == "CC0"
+    assert (line.unit, line.came, line.kept, line.dropped) == ("row", 4, 3, {"no JSON": 1})
+    assert made.record.figures["license"] == "CC0-1.0"
+    assert (made.folder / "unread.tsv").read_text().startswith("t.jsonl.gz\tno JSON\tline 2\t")
+
+
+def test_limit_reads_only_so_many_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_bytes(LINES)
+    made = Workshop(tmp_path / "runs").make(Table(file=LocalPath(tmp_path / "t.jsonl"), limit=2))
+    assert [row.text for row in made.rows()] == ["First."]
+    assert made.record.ledger.lines[0].came == 2
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("t.jsonl", '{"body": "x"}\n', "t.jsonl:1 has no 'text'"),
+        ("t.jsonl", '{"body": "x"}\n', "holds no text"),
+        ("t.xlsx", "", "is no table"),
+        ("t.parquet", "junk", "holds no text"),
+    ],
+)
+def test_a_table_that_gives_nothing_is_a_mistake(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(Mistake, match=message) as raised:
+        Workshop(tmp_path / "runs").make(Table(file=LocalPath(tmp_path / name)))
+    assert raised.value.found
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
         ("t.jsonl", '{"text": "x"}\nnot json\n', "t.jsonl:2 is no JSON"),
         ("t.jsonl", "[1]\n", "t.jsonl:1 is no JSON object"),
         ("t.xlsx", "", "is no table"),
         ("t.parquet", "junk", "no readable Parquet"),
-        ("t.jsonl", '{"text": ""}\n', "holds no text"),
     ],
 )
-def test_a_bad_table_is_a_mistake_that_names_the_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_rows_written_by_hand_let_nothing_pass(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(Mistake, match=message):
-        Workshop(tmp_path / "runs").make(Table(file=LocalPath(tmp_path / name)))
+        list(rows(tmp_path / name))
 
 
-def test_limit_reads_only_so_many_rows(tmp_path: Path) -> None:
-    made = Workshop(tmp_path / "runs").make(Table(file=LocalPath(write(tmp_path / "t.jsonl")), limit=1))
-    assert len(list(made.rows())) == 1
+def test_rows_are_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text,label\nx,1\n")
+    (tmp_path / "t.jsonl").write_text(json.dumps({"text": "x", "label": "1"}))
+    assert list(rows(tmp_path / "t.csv")) == list(rows(tmp_path / "t.jsonl")) == [{"text": "x", "label": "1"}]

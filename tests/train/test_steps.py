@@ -9,9 +9,10 @@ import pytest
 
 from metier.core import Failure, Mistake, Workshop
 from metier.core.chat import Message
+from metier.core.tokens import document_end
 from metier.core.types import Document, Preference
 from metier.train import Cpt, Dpo, Sft
-from metier.train.cpt import document_end, draw, pieces
+from metier.train.cpt import draw, pieces
 from metier.train.dpo import pair_group
 from metier.train.network import load_tokenizer
 from metier.train.packing import window_of

@@ -1,175 +1,368 @@
-"""Find near duplicates: MinHash bands propose pairs, the exact Jaccard of their shingles decides.
+"""Near duplicates: MinHash bands propose pairs, the exact Jaccard of their shingles decides, one copy stands in.
 
-Method: Broder (1997), "On the resemblance and containment of documents"; bands as in Leskovec, Rajaraman and
-Ullman, "Mining of Massive Datasets", chapter 3. Digests by rensa.
+Method: Broder (1997), "On the resemblance and containment of documents"; bands as in Leskovec, Rajaraman and Ullman,
+"Mining of Massive Datasets", chapter 3. Here are the parts, on arrays, and `near_duplicates`, which puts them together
+for texts in memory; `dedup.py` puts them together for a corpus on disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-from metier.corpus.shingles import jaccard
+import math
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
-# 16 bands of 8 rows: a pair of Jaccard 0.9 shares a band with probability 1-(1-.9**8)**16 = 0.9999, one of 0.8
-# with 0.947 by the formula (0.998 measured with rensa, whose digests err less). Chosen for recall: verification,
-# not the bands, is what makes the answer precise.
-BANDS = 16
-ROWS = 8
-_SEED = 20_231
-_ALL_PAIRS_UP_TO = 64
+    from metier.corpus.kernel import Texts
+    from metier.corpus.kernel.shingle import Bands, Sets
+
+Compare = Callable[["NDArray[np.int64]", "NDArray[np.int64]"], "NDArray[np.float64]"]
+
+BINS = 128
+_LEAST_RECALL = 0.998
+_HASHES_AT_A_TIME = 4_000_000  # 32 MB of shingles in memory while pairs are verified
+_HEADS = 64  # of a crowd, those that came last: in order of length they are most like the next
+_TURNS = 64  # documents in crowds that are compared at once
+_COMPARED = 8  # of all kept documents that one meets in its crowds, those whose sketches are most like its own
 
 
-class Pair(NamedTuple):
-    """Two documents, by number, and the exact Jaccard similarity of their shingles."""
+class Near(NamedTuple):
+    """Pairs of documents by number, `one` below `other`, and the exact Jaccard similarity of their shingles."""
 
-    one: int
-    other: int
-    similarity: float
-
-
-class ShingleStore:
-    """The shingles of many documents on disk, read back by number. Memory: 8 bytes a document."""
-
-    def __init__(self, path: Path) -> None:
-        from array import array
-
-        self._path = path
-        self._ends = array("q", [0])
-        self._file = path.open("wb")
-
-    def append(self, shingles: NDArray[np.uint64]) -> None:
-        """Add the next document's shingles."""
-        shingles.tofile(self._file)
-        self._ends.append(self._ends[-1] + shingles.size)
-
-    def finish(self) -> None:
-        """Close the file for writing; from now on it can be read."""
-        import numpy as np
-
-        self._file.close()
-        # numpy maps no empty file.
-        empty = self._ends[-1] == 0
-        self._map = np.zeros(0, np.uint64) if empty else np.memmap(self._path, dtype=np.uint64, mode="r")
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, number: int) -> NDArray[np.uint64]:
-        return self._map[self._ends[number] : self._ends[number + 1]]
-
-    @property
-    def total(self) -> int:
-        """Shingles of all documents together."""
-        return self._ends[-1]
+    one: NDArray[np.int64]
+    other: NDArray[np.int64]
+    similarity: NDArray[np.float64]
 
 
-class BandStore:
-    """The band keys of many documents on disk, one file a band, so that one band at a time is in memory."""
+class StandIns(NamedTuple):
+    """Documents to drop, ascending; the kept document that stands in for each; and how similar the two are."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._paths = [folder / f"band-{band:02d}.bin" for band in range(BANDS)]
-        self._files = [path.open("wb") for path in self._paths]
-
-    def append(self, shingles: Sequence[NDArray[np.uint64]]) -> None:
-        """Add the next documents."""
-        for file, keys in zip(self._files, band_keys(shingles).T, strict=True):
-            keys.tofile(file)
-
-    def finish(self) -> None:
-        """Close the files for writing."""
-        for file in self._files:
-            file.close()
-
-    def buckets(self) -> Iterator[NDArray[np.int64]]:
-        """Yield the numbers of documents that share a key in some band, two or more at a time."""
-        import numpy as np
-
-        for path in self._paths:
-            keys = np.fromfile(path, dtype=np.uint64)
-            order = np.argsort(keys, kind="stable")
-            starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order][:1] ^ np.uint64(1)))
-            for bucket in np.split(order, starts[1:]) if starts.size else []:
-                if bucket.size > 1:
-                    yield bucket
+    numbers: NDArray[np.int64]
+    kept: NDArray[np.int64]
+    similarity: NDArray[np.float64]
 
 
-def band_keys(shingles: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    """Return the band keys of documents, one row of BANDS keys a document."""
+class Shingled(Protocol):
+    """Where the sets of shingles of documents come from, by their numbers: worked out from the text, or read back."""
+
+    def most(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many shingles each document has at most."""
+        ...
+
+    def read(self, numbers: NDArray[np.int64], room: NDArray[np.uint64]) -> Sets:
+        """Return the sets of documents, in `room`, which has as many words as they have shingles at most."""
+        ...
+
+
+def bands_for(threshold: float) -> Bands:
+    """Return the bands that a pair of just this Jaccard similarity shares one of with a probability of 0.998.
+
+    At most 128 bins: as many rows to a band as that leaves, for every row spares pairs that are not near.
+    1 - (1 - J**rows)**bands: at 0.9, 14 bands of 9 rows (0.9989); at 0.8, 21 of 6 (0.9983). Pairs above it fare better.
+    """
+    from metier.corpus.kernel.shingle import Bands
+
+    rows = next(rows for rows in range(BINS, 0, -1) if 1 - (1 - threshold**rows) ** (BINS // rows) >= _LEAST_RECALL)
+    return Bands(BINS // rows, rows)
+
+
+def plausible(
+    sketches: NDArray[np.uint8], one: NDArray[np.int64], other: NDArray[np.int64], threshold: float
+) -> NDArray[np.bool_]:
+    """Return which pairs of rows of `sketches` may reach the threshold, so that an exact comparison is worth its cost.
+
+    Of those that just reach it 1 in 700 is lost, of those a little above hardly any: the bins in which two agree may be
+    three standard deviations fewer than expected of the threshold.
+    """
+    from metier.corpus.kernel.shingle import alike
+
+    return alike(sketches, one, other) >= _least_alike(sketches.shape[1], threshold)
+
+
+def _least_alike(bins: int, threshold: float) -> float:
+    return bins * threshold - 3 * math.sqrt(bins * threshold * (1 - threshold))
+
+
+def verified(pairs: NDArray[np.uint64], shingled: Shingled, threshold: float) -> Near:
+    """Return those of the packed pairs whose exact Jaccard similarity reaches `threshold`, in ascending order."""
     import numpy as np
-    import xxhash
-    from rensa import RMinHash
 
-    # A document without tokens must not share a band with another such by chance of an empty digest.
-    flat = np.concatenate([s if s.size else np.array([at], np.uint64) for at, s in enumerate(shingles)])
-    sizes = [max(s.size, 1) for s in shingles]
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.uint64)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(flat, offsets, num_perm=BANDS * ROWS, seed=_SEED)
-    digests = np.array(matrix.to_rows(), dtype=np.uint32)
-    keys = [
-        [xxhash.xxh3_64_intdigest(row[band * ROWS : (band + 1) * ROWS].tobytes(), seed=band) for band in range(BANDS)]
-        for row in digests
-    ]
-    return np.array(keys, dtype=np.uint64)
+    from metier.corpus.buckets import packed, unpacked
+
+    found = [(np.zeros(0, np.uint64), np.zeros(0))]
+    room = np.empty(0, np.uint64)
+    for one, other in _batches(*unpacked(pairs), shingled):
+        numbers = np.sort(np.concatenate([one, other]))
+        numbers = numbers[np.append(True, numbers[1:] != numbers[:-1])]
+        most = int(shingled.most(numbers).sum())
+        room = room if most <= len(room) else np.empty(most, np.uint64)
+        sets = shingled.read(numbers, room)
+        similarity = jaccards(sets, np.searchsorted(numbers, one), np.searchsorted(numbers, other), threshold)
+        near = similarity > 0
+        found.append((packed(one[near], other[near]), similarity[near]))
+    words, similarity = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.argsort(words)
+    return Near(*unpacked(words[order]), similarity[order])
 
 
-def verified_pairs(
-    bands: BandStore, shingles: ShingleStore, threshold: float, priority: Sequence[int] | NDArray[np.int64]
-) -> Iterator[Pair]:
-    """Yield the pairs whose exact Jaccard reaches `threshold`, each once.
+def jaccards(sets: Sets, one: NDArray[np.int64], other: NDArray[np.int64], threshold: float) -> NDArray[np.float64]:
+    """Return the Jaccard similarity of pairs of sets, 0 where it is below `threshold` (which is above 0)."""
+    import numpy as np
 
-    In a bucket of more than 64 documents (pages from one template) comparing all with all would be quadratic:
-    there, taken by `priority` (lowest first), each is compared only with those that are no duplicate of an earlier.
+    from metier.corpus.kernel.shingle import shared
+
+    sizes = sets.sizes[one] + sets.sizes[other]
+    # J = shared / (sizes - shared), so shared = sizes * J / (1 + J); less a little, for the division decides.
+    least = np.ceil(sizes * (threshold / (1 + threshold)) - 1e-6).astype(np.int64)
+    counts = shared(sets, one, other, least)
+    similarity = counts / np.maximum(sizes - counts, 1)
+    return np.where(similarity >= threshold, similarity, 0.0)
+
+
+def _batches(
+    one: NDArray[np.int64], other: NDArray[np.int64], shingled: Shingled
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield the pairs in batches of bounded size, those that hang together in one, so that few sets are read twice."""
+    import numpy as np
+
+    from metier.corpus.buckets import packed, unpacked
+    from metier.corpus.kernel.shingle import distinct
+
+    if not len(one):
+        return
+    root = np.arange(int(other.max()) + 1)
+    root[other[::-1]] = one[::-1]  # the least of each, for pairs ascend
+    for _ in range(3):
+        root = root[root]
+    order = np.argsort(root[one], kind="stable")
+    one, other = one[order], other[order]
+    group = np.cumsum(np.append(False, root[one[1:]] != root[one[:-1]]))
+    # A group weighs, at its first pair, what its documents weigh; one that is too large is cut, and its pairs weigh.
+    of_group, member = unpacked(
+        distinct(np.concatenate([packed(group, one + len(one)), packed(group, other + len(one))]))
+    )
+    sizes = np.bincount(of_group, shingled.most(member - len(one)))
+    first = np.append(True, group[1:] != group[:-1])
+    weight = np.where(first, sizes[group], 0)
+    large = sizes[group] > _HASHES_AT_A_TIME
+    weight[large] = shingled.most(one[large]) + shingled.most(other[large])
+    cuts = np.flatnonzero(np.diff(np.cumsum(weight) // _HASHES_AT_A_TIME)) + 1
+    yield from zip(np.split(one, cuts), np.split(other, cuts), strict=True)
+
+
+def stand_ins(near: Near, crowds: Sequence[NDArray[np.int64]], rank: NDArray[np.int64], compare: Compare) -> StandIns:
+    """Return the documents to drop, and the kept document that stands in for each.
+
+    By rank, lowest first, a document is kept unless it is near one that is kept. So every dropped document is itself
+    near the copy that stands in for it, the most similar one (in a chain A~B~C, C is not dropped for A), and no two
+    kept are near: in so far as pairs were proposed, and in crowds compared.
+
+    In a crowd (pages of one template, all in one bucket) documents are compared here, and only with the last 64 kept of
+    each of its crowds. So the work grows with the crowd, not with its square.
+
+    Args:
+        crowds: the documents of each crowd.
+        rank: of every document, by number: the lower is kept.
+        compare: returns the similarity of pairs of documents, 0 below the threshold.
     """
-    seen: set[tuple[int, int]] = set()
-    for bucket in bands.buckets():
-        members = sorted((int(number) for number in bucket), key=lambda number: priority[number])
-        heads: list[int] = []
-        for at, number in enumerate(members):
-            rivals = members[:at] if len(members) <= _ALL_PAIRS_UP_TO else heads
-            near = False
-            for rival in rivals:
-                key = (min(rival, number), max(rival, number))
-                if key in seen:
-                    continue
-                seen.add(key)
-                similarity = _similarity(shingles[rival], shingles[number], threshold)
-                if similarity >= threshold:
-                    near = True
-                    yield Pair(*key, similarity)
-            if not near:
-                heads.append(number)
+    import numpy as np
+
+    state = _Decisions(crowds, rank, compare)
+    swap = rank[near.one] > rank[near.other]
+    crowded = np.unique(state.member)
+    later = np.concatenate([np.where(swap, near.one, near.other), crowded])
+    earlier = np.concatenate([np.where(swap, near.other, near.one), np.full(len(crowded), -1)])
+    similarity = np.concatenate([near.similarity, np.full(len(crowded), -1.0)])
+    # Document by document, the most similar first; last of all, if it is in a crowd, comes the turn of that.
+    order = np.lexsort((rank[earlier], -similarity, rank[later]))
+    turns = np.flatnonzero(earlier[order] < 0)
+    for some in np.split(order, np.union1d(turns[_TURNS::_TURNS], np.arange(1 << 18, len(order), 1 << 18))):
+        state.decide(later[some].tolist(), earlier[some].tolist(), similarity[some].tolist())
+    numbers, kept, likeness = (np.array(column) for column in (state.numbers, state.kept, state.likeness))
+    order = np.argsort(numbers)
+    return StandIns(numbers[order], kept[order], likeness[order])
 
 
-def _similarity(one: NDArray[np.uint64], other: NDArray[np.uint64], threshold: float) -> float:
-    # The Jaccard of two sets is at most the ratio of their sizes.
-    small, large = sorted((one.size, other.size))
-    return jaccard(one, other) if small >= threshold * large else 0.0
+class _Decisions:
+    """Who is dropped for whom so far, and the documents kept in each crowd."""
+
+    def __init__(self, crowds: Sequence[NDArray[np.int64]], rank: NDArray[np.int64], compare: Compare) -> None:
+        import numpy as np
+
+        member = np.concatenate([np.zeros(0, np.int64), *crowds])
+        order = np.argsort(member, kind="stable")
+        self.member = member[order]
+        self._crowd = np.repeat(np.arange(len(crowds)), [len(members) for members in crowds])[order]
+        self._heads: list[deque[int]] = [deque(maxlen=_HEADS) for _ in crowds]
+        self._rank, self._compare = rank, compare
+        self._gone = bytearray(len(rank))
+        self.numbers, self.kept, self.likeness = array("q"), array("q"), array("d")
+
+    def decide(self, later: list[int], earlier: list[int], similarity: list[float]) -> None:
+        """Take turns: whether `later` goes for `earlier`, or where that is -1, for one in its crowds."""
+        found = self._compared(later, earlier)
+        for number, rival, likeness in zip(later, earlier, similarity, strict=True):
+            if self._gone[number]:
+                continue
+            if rival >= 0:
+                if not self._gone[rival]:
+                    self._drop(number, rival, likeness)
+                continue
+            rivals = [(alike, -self._rank[head], head) for head, alike in found.get(number, ()) if not self._gone[head]]
+            if rivals:
+                self._drop(number, max(rivals)[2], max(rivals)[0])
+                continue
+            for crowd in self._crowds_of(number):
+                self._heads[crowd].append(number)
+
+    def _drop(self, number: int, kept: int, similarity: float) -> None:
+        self._gone[number] = 1
+        self.numbers.append(number)
+        self.kept.append(kept)
+        self.likeness.append(similarity)
+
+    def _crowds_of(self, number: int) -> list[int]:
+        import numpy as np
+
+        first, last = np.searchsorted(self.member, [number, number + 1])
+        crowds: list[int] = self._crowd[first:last].tolist()
+        return crowds
+
+    def _compared(self, later: list[int], earlier: list[int]) -> dict[int, list[tuple[int, float]]]:
+        """Compare, all at once, those whose crowds' turn it is with the kept of these, and with each other."""
+        import numpy as np
+
+        undecided = set(later)
+        goes = {
+            one
+            for one, other in zip(later, earlier, strict=True)
+            if other >= 0 and other not in undecided and not self._gone[other]
+        }
+        one, other = list[int](), list[int]()
+        beside: dict[int, list[int]] = {}
+        for number in (
+            number for number, rival in zip(later, earlier, strict=True) if rival < 0 and number not in goes
+        ):
+            crowds = self._crowds_of(number)
+            met = set(
+                chain.from_iterable([*(self._heads[crowd] for crowd in crowds), *(beside.get(c, ()) for c in crowds)])
+            )
+            one += [number] * len(met)
+            other += met
+            for crowd in crowds:
+                beside.setdefault(crowd, []).append(number)
+        if not one:
+            return {}
+        found: dict[int, list[tuple[int, float]]] = {}
+        similarity = self._compare(np.array(one), np.array(other))
+        for at in np.flatnonzero(similarity).tolist():
+            found.setdefault(one[at], []).append((other[at], float(similarity[at])))
+        return found
 
 
-def stand_ins(pairs: Sequence[Pair], priority: Sequence[int] | NDArray[np.int64]) -> dict[int, Pair]:
-    """Return, for each document to drop, the pair with the kept document that stands in for it.
+class Comparison:
+    """Compares documents exactly, each with the 8 whose sketches are most like its own, if they may be near at all.
 
-    By priority, lowest first, a document is kept unless it is near one already kept. So every dropped document is
-    itself near the copy that stands in for it (in a chain A~B~C, C is not dropped for A), and no two kept are near.
+    Sets that it has read stay in memory until they are 32 MB.
+
+    Args:
+        sketches: of the documents.
+        row_of: the row in `sketches` of each document by number, or of those that are asked for.
     """
-    near: dict[int, list[Pair]] = {}
-    for pair in pairs:
-        near.setdefault(pair.one, []).append(pair)
-        near.setdefault(pair.other, []).append(pair)
-    dropped: dict[int, Pair] = {}
-    for number in sorted(near, key=lambda number: priority[number]):
-        kept = [
-            pair
-            for pair in near[number]
-            if (rival := pair.one + pair.other - number) not in dropped and priority[rival] < priority[number]
-        ]
-        if kept:
-            dropped[number] = max(kept, key=lambda pair: pair.similarity)
-    return dropped
+
+    def __init__(
+        self, shingled: Shingled, threshold: float, sketches: NDArray[np.uint8], row_of: NDArray[np.integer[Any]]
+    ) -> None:
+        import numpy as np
+
+        self._shingled, self._threshold = shingled, threshold
+        self._sketches, self._row_of = sketches, row_of
+        self._values = np.empty(_HASHES_AT_A_TIME, np.uint64)
+        self._starts, self._ends = (np.full(len(sketches), -1, np.int64) for _ in range(2))
+        self._used = 0
+
+    def __call__(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the Jaccard similarity of pairs, 0 where it is below the threshold or was not compared."""
+        import numpy as np
+
+        from metier.corpus.kernel.shingle import Sets, alike
+
+        row, other_row = self._row_of[one].astype(np.int64), self._row_of[other].astype(np.int64)
+        common = alike(self._sketches, row, other_row).astype(np.int64)
+        likely = np.flatnonzero(common >= _least_alike(self._sketches.shape[1], self._threshold))
+        likely = likely[np.lexsort((other[likely], -common[likely], one[likely]))]
+        first = np.append(True, one[likely[1:]] != one[likely[:-1]])[: len(likely)]
+        place = np.arange(len(likely)) - np.maximum.accumulate(np.where(first, np.arange(len(likely)), 0))
+        likely = likely[place < _COMPARED]
+        similarity = np.zeros(len(one))
+        if len(likely):
+            self._load(np.unique(np.concatenate([one[likely], other[likely]])))
+            sets = Sets(self._values, self._starts, self._ends)
+            similarity[likely] = jaccards(sets, row[likely], other_row[likely], self._threshold)
+        return similarity
+
+    def _load(self, numbers: NDArray[np.int64]) -> None:
+        import numpy as np
+
+        new = numbers[self._starts[self._row_of[numbers]] < 0]
+        most = int(self._shingled.most(new).sum())
+        if self._used + most > len(self._values):
+            self._starts[:], self._used, new = -1, 0, numbers
+            most = int(self._shingled.most(new).sum())
+            if most > len(self._values):
+                self._values = np.empty(most, np.uint64)
+        sets, rows = self._shingled.read(new, self._values[self._used : self._used + most]), self._row_of[new]
+        self._starts[rows], self._ends[rows] = self._used + sets.starts, self._used + sets.ends
+        self._used += len(sets.values)
+
+
+class _InMemory:
+    """The shingles of texts in memory, worked out when they are asked for."""
+
+    def __init__(self, texts: Texts, tokens: NDArray[np.int64], width: int) -> None:
+        self._texts, self._tokens, self._width = texts, tokens, width
+
+    def most(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._tokens[numbers]
+
+    def read(self, numbers: NDArray[np.int64], room: NDArray[np.uint64]) -> Sets:
+        from metier.corpus.kernel.shingle import sets
+
+        return sets(self._texts, numbers, width=self._width, room=room)
+
+
+def near_duplicates(
+    column: pa.Array | pa.ChunkedArray | Sequence[str], threshold: float = 0.9, *, width: int = 5
+) -> StandIns:
+    """Return which of these texts are near duplicates of longer ones (or as long ones before them), by their place.
+
+    Texts whose shingles (runs of `width` words) have a Jaccard similarity of at least `threshold` are near. Memory
+    apart from the texts: about 300 bytes a text, and up to 128 MB.
+    """
+    import numpy as np
+
+    from metier.corpus.buckets import candidates, unpacked
+    from metier.corpus.kernel import texts
+    from metier.corpus.kernel.shingle import distinct, measure
+
+    held = texts(column)
+    bands = bands_for(threshold)
+    found = measure(held, bands, width=width)
+    assert found.keys is not None
+    assert found.sketches is not None
+    numbers = np.flatnonzero(found.tokens)
+    proposed = [candidates(found.keys[numbers, band], numbers) for band in range(bands.bands)]
+    pairs = distinct(np.concatenate([some.pairs for some in proposed]))
+    pairs = pairs[plausible(found.sketches, *unpacked(pairs), threshold)]
+    shingled = _InMemory(held, found.tokens, width)
+    rank = np.empty(len(held), np.int64)
+    rank[np.lexsort((np.arange(len(held)), -np.diff(held.offsets)))] = np.arange(len(held))
+    crowds = [crowd for some in proposed for crowd in some.crowds]
+    compare = Comparison(shingled, threshold, found.sketches, np.arange(len(held)))
+    return stand_ins(verified(pairs, shingled, threshold), crowds, rank, compare)

@@ -12,24 +12,25 @@ _NUMBER = re.compile(r"\d+")
 
 
 class Pdf(NamedTuple):
-    """A PDF's own title, or None, and its text."""
+    """A PDF's own title, or None, its text, and the text of each page, "" for one without."""
 
     title: str | None
     text: str
+    pages: list[str]
 
 
 def pdf_to_text(data: bytes) -> Pdf:
     """Return the text of a PDF.
 
     Raises:
-        ValueError: pdfium cannot open it (damaged, or locked by a password).
+        ValueError: pdfium cannot open it; the message says whether it is damaged or locked by a password.
     """
     import pypdfium2
 
     try:
         document = pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as error:
-        raise ValueError("unreadable PDF") from error
+        raise ValueError("locked by a password" if "assword" in str(error) else "unreadable PDF") from error
     try:
         pages = []
         for page in document:
@@ -42,7 +43,8 @@ def pdf_to_text(data: bytes) -> Pdf:
         title = (document.get_metadata_dict().get("Title") or "").strip() or None
     finally:
         document.close()
-    return Pdf(title, join_lines([line for page in without_running_heads(pages) for line in page]))
+    clean = without_running_heads(pages)
+    return Pdf(title, join_lines([line for page in clean for line in page]), [join_lines(page) for page in clean])
 
 
 def without_running_heads(pages: Sequence[Sequence[str]], edge: int = 2, share: float = 0.5) -> list[list[str]]:
@@ -74,15 +76,16 @@ def join_lines(lines: Sequence[str]) -> str:
     if not lines:
         return ""
     width = sorted(len(line) for line in lines)[int(0.8 * len(lines))]
-    text = lines[0]
+    pieces = [lines[0]]
     for before, line in pairwise(lines):
         if before.endswith("-") and line[:1].islower() and before[-2:-1].isalpha():
-            text = text[:-1] + line
+            pieces[-1] = pieces[-1][:-1]
+            pieces.append(line)
         elif len(before) >= 0.7 * width and not _starts_item(line):
-            text += " " + line
+            pieces += " ", line
         else:
-            text += ("\n" if _starts_item(line) else "\n\n") + line
-    return text
+            pieces += ("\n" if _starts_item(line) else "\n\n"), line
+    return "".join(pieces)
 
 
 def _starts_item(line: str) -> bool:

@@ -1,75 +1,105 @@
-"""Read documents from a column of a JSONL, CSV or Parquet file."""
+"""Tables: documents from a column of one of any size, and the rows of a small one."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from metier.core import LocalPath, Mistake, Step, Work
-from metier.core.types import Document, Documents
-from metier.corpus.documents import new_document
+from metier.core.types import Documents
+from metier.corpus.read.kinds import CONTAINERS, by_name
+from metier.corpus.read.place import Place
 
-_BATCH = 1000
+_TABLES = ("jsonl", "json", "csv", "tsv", "parquet")
 
 
 class Table(Step[Documents]):
-    """Read a column of text from a JSONL, CSV, TSV or Parquet file, one document a row."""
+    """Read a column of text from a JSON lines, JSON, CSV, TSV or Parquet file, one document a row.
+
+    The file may be compressed, and of any size: it is read as a stream. A row without text, or broken, is counted with
+    its reason and listed with its number in `unread.tsv`; the others are read.
+    """
 
     name: ClassVar[str] = "table"
+    version: ClassVar[int] = 2
+    extras: ClassVar[tuple[str, ...]] = ("corpus",)
 
-    file: LocalPath = Field(description="The file; its suffix says its format.")
+    file: Place = Field(description="The file, or its URL; its suffix says its format.")
     column: str = Field("text", description="The column with the text.")
     title_column: str | None = Field(None, description="The column with a title, if there is one.")
     limit: int | None = Field(None, ge=1, description="Read only so many rows.")
     language: str | None = Field(None, description="Language of the documents, where you know it.")
-    license: str | None = Field(
-        None, description="Licence of the text, as its publisher states it; kept in the record."
-    )
+    license: str | None = Field(None, description="Licence of the text, as its publisher states it.")
+    language_column: str | None = Field(None, description="The column with the language, if there is one.")
+    license_column: str | None = Field(None, description="The column with the licence, if there is one.")
+    max_megabytes: float = Field(100.0, gt=0, le=1000, description="Rows larger than this are passed over.")
 
     def run(self, work: Work) -> None:
         """Write every row with text as a document."""
-        path = self.file.path
-        dropped: Counter[str] = Counter()
-        with work.progress(f"reading {path.name}", self.limit, "rows") as bar:
+        from metier.corpus.read.listing import list_local
+        from metier.corpus.read.reader import Limits
+        from metier.corpus.read.reading import LocalFiles, Reading, nowhere
+        from metier.corpus.read.remote import Remote
+        from metier.corpus.read.sources import Options
 
-            def documents() -> Iterator[Document]:
-                for number, row in enumerate(islice(rows(path), self.limit), start=1):
-                    bar.advance()
-                    text = self._cell(row, self.column, number)
-                    if not isinstance(text, str) or not text.strip():
-                        dropped["no text in the row" if not text else "not text"] += 1
-                        continue
-                    title = self._cell(row, self.title_column, number) if self.title_column else None
-                    yield new_document(f"{path.name}#{number}", text, str(title or ""), language=self.language)
-
-            made = Documents.write(work.folder, documents())
-        if made == 0:
+        options = Options(
+            column=self.column,
+            title_column=self.title_column,
+            language_column=self.language_column,
+            license_column=self.license_column,
+            language=self.language,
+            license=self.license,
+            max_bytes=int(self.max_megabytes * 1e6),
+            max_unbroken=None,
+        )
+        limits = Limits(seconds=60.0, memory_bytes=4 << 30)
+        if isinstance(self.file, LocalPath):
+            path = self._checked(self.file)
+            reading = Reading(work, options, limits, LocalFiles(path.path), limit=self.limit)
+            counts = reading.run(list_local(path.path, ("*",), ()))
+            name = path.path.name
+        else:
+            remote, name = Remote(self.file), self.file
+            reading = Reading(work, options, limits, nowhere, remote.opener, self.limit)
+            counts = reading.run(remote.files(("*",), ()))
+        if counts.documents == 0:
+            rows = [f"{count} rows: {reason}" for reason, count in counts.parts_dropped.most_common(3)]
             raise Mistake(
-                f"{path.name} holds no text", found=f"{dropped.total()} rows", hint="is `column` the right one?"
+                f"{name} holds no text",
+                found="; ".join(rows or counts.dropped),
+                hint="is `column` the right one? unread.tsv beside it says more",
             )
-        work.count("row", made + dropped.total(), made, dropped, made={"document": made})
+        came = counts.documents + counts.parts_dropped.total()
+        work.count("row", came, counts.documents, counts.parts_dropped, made={"document": counts.documents})
         if self.license is not None:
             work.figure("license", self.license)
 
-    def _cell(self, row: dict[str, Any], column: str, number: int) -> Any:
-        if column not in row:
+    def _checked(self, file: LocalPath) -> LocalPath:
+        """Return the file. Raises Mistake if it is not there, or no table by its name."""
+        path = file.path
+        if not path.is_file():
+            raise Mistake(f"{path} is not a file", found="a folder" if path.exists() else "nothing there")
+        kind = by_name(path.name)
+        if kind is not None and kind.reader in CONTAINERS:
+            kind = by_name(path.stem)
+        if kind is None or kind.reader not in _TABLES:
             raise Mistake(
-                f"{self.file.path.name}:{number} has no '{column}'",
-                found=", ".join(map(str, row)) or "an empty row",
-                hint="name the column with the text: column: ...",
+                f"{path.name} is no table",
+                found=f"suffix '{path.suffix}'",
+                hint="give .jsonl, .json, .csv, .tsv or .parquet, compressed or not",
             )
-        return row[column]
+        return file
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a JSONL, CSV, TSV or Parquet file, a few at a time in memory.
+    """Yield the rows of a JSONL, CSV, TSV or Parquet file that somebody wrote by hand, a few at a time in memory.
+
+    Unlike `Table` this lets nothing pass: a list of labelled examples is mended, not read in part.
 
     Raises:
         Mistake: the file is not there, of another kind, or damaged; with the line where that is known.
@@ -122,7 +152,7 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH):
+            for batch in file.iter_batches(1000):
                 yield from batch.to_pylist()
     except pa.ArrowInvalid as error:
         raise Mistake(f"{path.name} is no readable Parquet file", found=str(error)) from error

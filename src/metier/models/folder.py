@@ -13,7 +13,7 @@ from metier.core import Mistake, Work
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*", "README.md")
 """What is taken from a folder or a repository: no pickled weights and no code, both of which run when read."""
 
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 
 
 def check_model_folder(folder: Path, called: str | None = None) -> None:
@@ -80,8 +80,9 @@ def chat_template(folder: Path) -> str | None:
 
 
 def warn_without_template(work: Work, folder: Path) -> None:
-    """Warn the user of a base model that cannot hold a conversation yet."""
-    if not chat_template(folder):
+    """Warn the user of a base model that cannot hold a conversation yet; a classifier never will."""
+    kinds = (_json(folder / "config.json") or {}).get("architectures") or []
+    if not chat_template(folder) and not any(str(kind).endswith("ForSequenceClassification") for kind in kinds):
         work.warn(
             "this model has no chat template: it can be trained further on documents, but not on conversations, "
             "nor examined or served, until a chat_template.jinja is in its folder"

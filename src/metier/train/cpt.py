@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from metier.core import Estimate, Host, Mistake, Step, Work
+from metier.core import Artifact, Estimate, Host, Mistake, Step, Work
+from metier.core.tokens import Tokens, document_end, vocabulary_digest
 from metier.core.types import TRAIN, Document, Documents, Model
 from metier.train.memory import estimate_of, window_tokens
 from metier.train.packing import Group, Row, cut, optimizer_batches
 
-# Names of the token after a document, in the order of preference. A chat model's end-of-turn token is not it.
-_DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|end▁of▁sentence|>")
+if TYPE_CHECKING:
+    from metier.train.trainer import Settings
 
 
 class Cpt(Step[Model]):
     """Train a model further on documents: full parameters, loss on every token.
 
-    Documents are cut only where they are longer than `sequence_length`, and never see each other.
+    Documents are cut only where they are longer than `sequence_length`, and never see each other. Many documents are
+    better packed beforehand (`mix`, `pack`) and given as `packed`: windows are then streamed from disk, and `replay`
+    and `sequence_length` are those of the packing.
     """
 
     name: ClassVar[str] = "cpt"
     extras: ClassVar[tuple[str, ...]] = ("train",)
 
     base: Step[Model] = Field(description="the model to start from")
-    corpus: Step[Documents] = Field(description="documents of the domain; those of the split 'train' are used")
+    corpus: Step[Documents] | None = Field(
+        None, description="documents of the domain; those of the split 'train' are used"
+    )
+    packed: Step[Tokens] | None = Field(None, description="packed shards to train on, instead of `corpus`")
     replay: Step[Documents] | None = Field(None, description="general documents, against forgetting")
     replay_share: float = Field(0.2, ge=0, lt=1, description="share of the tokens that come from `replay`")
     sequence_length: int = Field(512, ge=16, description="longest piece of a document in tokens")
@@ -39,15 +46,31 @@ class Cpt(Step[Model]):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     seed: int = Field(0, description="seed of the order of pieces")
 
+    @model_validator(mode="after")
+    def _one_source(self) -> Cpt:
+        if (self.corpus is None) == (self.packed is None):
+            raise ValueError("give either `corpus` or `packed`")
+        if self.packed is not None and self.replay is not None:
+            raise ValueError("`replay` belongs to `corpus`; general text is mixed into packed shards by the step 'mix'")
+        return self
+
     def run(self, work: Work) -> None:
         """Train, or go on from the newest checkpoint of a killed attempt."""
         from metier.train.network import load_tokenizer
-        from metier.train.schedule import schedule
         from metier.train.trainer import Settings
-        from metier.train.tune import tune
 
         base = work.made(self.base).model_folder
         tokenizer = load_tokenizer(base)
+        settings = Settings(self.learning_rate, self.warmup, self.weight_decay, self.seed)
+        if self.packed is not None:
+            self._train_packed(base, work.made(self.packed), tokenizer, settings, work)
+        else:
+            self._train_documents(base, tokenizer, settings, work)
+
+    def _train_documents(self, base: Path, tokenizer: Any, settings: Settings, work: Work) -> None:
+        from metier.train.schedule import schedule
+        from metier.train.tune import tune
+
         rows = self._rows(work, tokenizer)
         groups = [Group((row,), 0) for row in rows]
         batches = optimizer_batches(groups, [group.tokens for group in groups], self.batch_tokens)
@@ -55,15 +78,41 @@ class Cpt(Step[Model]):
         first = plan.tokens - plan.trained
         work.count("token", plan.tokens, plan.trained, {"first of a row": first}, made={"token": plan.trained})
         work.figure("document_end", tokenizer.convert_ids_to_tokens(document_end(tokenizer)))
-        tune(base, plan, Settings(self.learning_rate, self.warmup, self.weight_decay, self.seed), work)
+        tune(base, plan, settings, work)
+
+    def _train_packed(self, base: Path, tokens: Tokens, tokenizer: Any, settings: Settings, work: Work) -> None:
+        from metier.train.packed import ChannelTrainer, packed_schedule
+        from metier.train.tune import tune
+
+        if tokens.layout.vocabulary != vocabulary_digest(tokenizer):
+            raise Mistake(
+                "the shards were packed with another tokenizer than the base model's",
+                found=f"vocabularies {tokens.layout.vocabulary[:12]} and {vocabulary_digest(tokenizer)[:12]}",
+                hint="name the same model in `pack.model` and in `cpt.base`, or one trained from it",
+            )
+        length = tokens.layout.sequence_length
+        plan = packed_schedule(
+            tokens, self.tokens, self.epochs, self.batch_tokens, window_tokens(work.host, length), self.seed
+        )
+        packed, beyond = len(tokens), max(len(tokens) - plan.reads, 0)
+        dropped = {"beyond the budget": beyond} if beyond else {}
+        work.count("window", packed, packed - beyond, dropped, source="packed", made={"row": plan.reads})
+        first = plan.tokens - plan.trained
+        work.count("token", plan.tokens, plan.trained, {"first of a row": first}, made={"token": plan.trained})
+        tune(base, plan, settings, work, ChannelTrainer)
+        losses = channel_losses(work)
+        if losses:
+            work.figure("channel_loss", losses)
 
     def estimate(self, host: Host) -> Estimate | None:
         """Return time, memory and disk where the base model's shape is known."""
-        return estimate_of(self.base, host, self.sequence_length, self.tokens)
+        length = self.sequence_length if self.packed is None else getattr(self.packed, "sequence_length", 0)
+        return estimate_of(self.base, host, length, self.tokens)
 
     def _rows(self, work: Work, tokenizer: Any) -> list[Row]:
         share = self.replay_share if self.replay is not None else 0.0
         corpus_budget = None if self.tokens is None else round(self.tokens * (1 - share))
+        assert self.corpus is not None
         corpus = read_pieces(work, "corpus", work.made(self.corpus), tokenizer, self.sequence_length)
         drawn = draw(corpus, self.epochs, corpus_budget, random.Random(f"{self.seed}/corpus"))
         count_drawn(work, "corpus", drawn)
@@ -86,19 +135,6 @@ class Drawn(NamedTuple):
 
     rows: list[Row]
     beyond: int
-
-
-def document_end(tokenizer: Any) -> int:
-    """Return the id of the token that ends a document. Raises Mistake if the tokenizer has none."""
-    known = tokenizer.get_vocab()
-    for name in (*_DOCUMENT_ENDS, tokenizer.eos_token):
-        if name in known:
-            return int(known[name])
-    raise Mistake(
-        "the tokenizer has no token that ends a document",
-        found=f"none of {', '.join(_DOCUMENT_ENDS)}, and no eos_token",
-        hint="set eos_token in tokenizer_config.json",
-    )
 
 
 def pieces(documents: Iterable[Document], tokenizer: Any, length: int) -> list[Row]:
@@ -159,3 +195,22 @@ def count_drawn(work: Work, field: str, drawn: Drawn) -> None:
     dropped = {"beyond the budget": drawn.beyond} if drawn.beyond else {}
     work.count(f"{field} token", kept + drawn.beyond, kept, dropped, made={"row": len(drawn.rows)})
     work.figure(f"{field}_rows", len(drawn.rows))
+
+
+def channel_losses(work: Work) -> dict[str, dict[str, float]]:
+    """Return each channel's mean loss over the first and the last tenth of the steps, in nats, from the events."""
+    # A killed attempt logged steps that were done again.
+    steps = {event["step"]: event for event in Artifact(work.folder).events("log")}
+    losses: dict[str, list[float]] = {}
+    for _, event in sorted(steps.items()):
+        for name in event:
+            if name.startswith("loss_"):
+                losses.setdefault(name.removeprefix("loss_"), []).append(event[name])
+    tenths = {name: max(1, len(values) // 10) for name, values in losses.items()}
+    return {
+        name: {
+            "first": round(sum(values[: tenths[name]]) / tenths[name], 4),
+            "last": round(sum(values[-tenths[name] :]) / tenths[name], 4),
+        }
+        for name, values in losses.items()
+    }

@@ -15,7 +15,7 @@ class Schedule(NamedTuple):
     windows: in order, over all epochs. accumulate: windows per optimizer step; only the last step may have fewer.
     """
 
-    windows: list[Window]
+    windows: Sequence[Window]
     accumulate: int
 
     @property

@@ -212,5 +212,7 @@ def arguments(folder: Path, schedule: Schedule, settings: Settings, host: Host) 
 
 def longest(windows: Sequence[Any]) -> int:
     """Return the index of the window that needs most memory: most trained tokens weigh more than most tokens."""
+    if isinstance(told := getattr(windows, "longest", None), int):  # windows on disk know it without being read
+        return told
     # A trained position keeps a row of the vocabulary, any position some dozens of hidden states.
     return max(range(len(windows)), key=lambda index: len(windows[index].ids) + 4 * windows[index].trained)

@@ -33,7 +33,7 @@ from metier.corpus.engine.culprits import Culprits
 from metier.corpus.engine.operators import Operator
 from metier.corpus.engine.piece import Done, Pass, Piece, assemble, at_fault, rows_under_way
 from metier.corpus.engine.pool import Lost, Pool, open_pool
-from metier.corpus.engine.shards import SCRATCH, read_counts, spans
+from metier.corpus.engine.shards import SCRATCH, read_counts, spans, state
 
 _SMALL_BYTES = 1_000_000
 _ENOUGH = 4  # pieces a worker, so that all end at about the same time
@@ -67,6 +67,7 @@ def apply(work: Work, documents: Documents, operator: Operator, what: str, *, se
         totals = run.finish(bar)
     failed = {reason: n for reason, n in totals.dropped.items() if reason.startswith("operator ")}
     if totals.came and sum(failed.values()) == totals.came:
+        shutil.rmtree(run.scratch)  # nothing to go on from once the operator is mended
         raise at_fault(operator, ", ".join(f"{reason}: {n}" for reason, n in failed.items()), None)
     return totals
 
@@ -77,7 +78,7 @@ class _Run:
     def __init__(self, work: Work, shards: list[Path], operator: Operator, seconds: float) -> None:
         self._work, self._folder, self._shards = work, work.folder.absolute(), shards
         self._operator, self._seconds = operator, seconds
-        self._scratch = self._folder / SCRATCH
+        self.scratch = self._folder / SCRATCH
         self._done = self._shown = 0
 
     def finish(self, bar: Bar) -> Totals:
@@ -92,20 +93,20 @@ class _Run:
                     self._by_workers(pool, todo, bar)
             finally:
                 # What was being written when it ended: a full disk needs the space.
-                shutil.rmtree(self._scratch / "open", ignore_errors=True)
+                shutil.rmtree(self.scratch / "open", ignore_errors=True)
         else:
             function = Pass(self._operator, None)
             for shard in todo:
-                piece = Piece(self._folder, shard, 0, spans(shard), whole=True)
+                piece = Piece(self._folder, shard, state(shard), 0, spans(shard), whole=True)
                 self._take(function(piece))
                 self._show(bar)
         return self._totals()
 
     def _prepare(self) -> bool:
         """Make the folders, remove what is not finished, and return whether an earlier attempt died at work."""
-        died_before = any((self._scratch / "at").glob("*"))
+        died_before = any((self.scratch / "at").glob("*"))
         for unfinished in ("at", "stuck", "open"):
-            shutil.rmtree(self._scratch / unfinished, ignore_errors=True)
+            shutil.rmtree(self.scratch / unfinished, ignore_errors=True)
         for folder in ("documents", "dropped", *(f"{SCRATCH}/{name}" for name in _FOLDERS)):
             (self._folder / folder).mkdir(parents=True, exist_ok=True)
         names = {shard.name for shard in self._shards}
@@ -139,8 +140,9 @@ class _Run:
         for shard in shards:
             batches = spans(shard)
             step = max(1, -(-len(batches) // pieces))
+            whole = step >= len(batches)
             for first in range(0, max(1, len(batches)), step):
-                yield Piece(self._folder, shard, first, batches[first : first + step], whole=step >= len(batches))
+                yield Piece(self._folder, shard, state(shard), first, batches[first : first + step], whole)
 
     def _lost_of(self, pool: Pool, pieces: list[Piece], bar: Bar) -> Iterator[tuple[Piece, Lost]]:
         """Do each piece and yield those that were lost, when all the others are done."""

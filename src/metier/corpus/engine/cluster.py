@@ -1,6 +1,6 @@
 """The pool on a Ray cluster: tasks of Ray's own, over shards on storage that every machine sees.
 
-Why Ray's tasks, and neither Ray Data nor Daft on Ray. All three were tried here with one rule over the same 200 MB in
+Why Ray's tasks, and neither Ray Data nor Daft on Ray. All three were tried here with one rule over the same 250 MB in
 nine shards, on two Ray nodes of one core each (Ray 2.59 and 2.60, Daft 0.7.26, November 2026):
 
 - One document that kills its worker: Ray Data does the block again for ever ("infinite retries remaining"), and Daft

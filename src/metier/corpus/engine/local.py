@@ -34,7 +34,8 @@ _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from metier.corpus.engine.worker import main; main(*map(int, sys.argv[2:]))"
 )
-_START_SECONDS = 120.0  # imports from a cold or shared disk
+_START_SECONDS = 300.0  # imports from a cold or shared disk, on a machine that is short of everything
+_STARTS = 3  # in a row that may fail: memory may be short for a moment
 _MEANWHILE_SECONDS = 1.0
 # One thread a worker: the pool uses the cores, and threads that spin at barriers starve each other on busy ones.
 _ENVIRONMENT = {
@@ -117,7 +118,7 @@ class LocalPool:
         self.workers = workers
         self._memory_bytes, self._work = memory_bytes, work
         self._workers: list[_Worker] = []
-        self._map_number = 0
+        self._map_number = self._failed_starts = 0
         self._mapping = False
 
     def __enter__(self) -> LocalPool:
@@ -187,6 +188,15 @@ class LocalPool:
         worker.end()
         self._workers.remove(worker)
 
+    def started(self, worker: _Worker, failure: str | None = None) -> None:
+        """Note whether a worker has started. Raises Failure where several in a row have not."""
+        self._failed_starts = self._failed_starts + 1 if failure is not None else 0
+        if failure is not None:
+            self.drop(worker)
+            if self._failed_starts == _STARTS:
+                hint = "its last words are above; METIER_THREADS=1 starts fewer of them"
+                raise Failure("a worker process could not be started", found=failure, hint=hint)
+
 
 class _Map:
     """One map under way."""
@@ -236,11 +246,9 @@ class _Map:
 
     def _take(self, worker: _Worker) -> None:
         answer, task = worker.take(), worker.task
-        if answer is None and task is None:
-            self._pool.drop(worker)
-            raise _not_started("it ended before its first task")
         if task is None:
-            return  # it has just started
+            self._pool.started(worker, "it ended before its first task" if answer is None else None)
+            return
         worker.task = None
         if answer is not None and answer.kind != "memory":
             self._done[task.number] = meaning(answer, task.shown, self._work)
@@ -255,15 +263,8 @@ class _Map:
 
     def _give_up(self, worker: _Worker) -> None:
         task = worker.task
-        self._pool.drop(worker)
         if task is None:
-            raise _not_started(f"it was not ready after {_START_SECONDS:.0f} seconds")
+            self._pool.started(worker, f"it was not ready after {_START_SECONDS:.0f} seconds")
+            return
+        self._pool.drop(worker)
         self._done[task.number] = lost(TOO_LONG, None, task.shown, self._work)
-
-
-def _not_started(found: str) -> Failure:
-    return Failure(
-        "a worker process could not be started",
-        found=found,
-        hint="its last words are above; METIER_THREADS=1 starts fewer of them",
-    )

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from metier.core import Failure
 from metier.corpus.engine.judge import Care, Objection, judged
 from metier.corpus.engine.operators import Operator
-from metier.corpus.engine.shards import SCRATCH, ShardWriter, Span, read_batches, synced_rename
+from metier.corpus.engine.shards import SCRATCH, ShardWriter, Span, State, read_batches, synced_rename
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,11 +29,13 @@ _FIRST_CALL = 5  # times the limit: it loads what the operator needs, and nothin
 class Piece(NamedTuple):
     """Some batches of a shard, from number `first`; of a single one, how to go through it and which rows to leave out.
 
-    A `whole` piece is written as the finished shard, another as a file that `assemble` puts together with its likes.
+    `state` is that of the shard, so that an outcome is never taken for that of another input. A `whole` piece is
+    written as the finished shard, another as a file that `assemble` puts together with its likes.
     """
 
     folder: Path
     shard: Path
+    state: State
     first: int
     batches: tuple[Span, ...]
     whole: bool
@@ -43,7 +45,7 @@ class Piece(NamedTuple):
     @property
     def name(self) -> str:
         """What its files are called."""
-        return f"{self.shard.stem}.{self.first:05d}+{len(self.batches)}"
+        return f"{self.shard.stem}.{self.state.size:x}-{self.state.time:x}.{self.first:05d}+{len(self.batches)}"
 
     @property
     def file(self) -> Path:

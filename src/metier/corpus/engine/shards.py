@@ -23,6 +23,13 @@ BYTES_PER_GROUP = 8_000_000
 SCRATCH = ".scratch-apply"  # the workshop removes `.scratch*` when the artifact is finished
 
 
+class State(NamedTuple):
+    """What tells one input from another that has its name: its bytes and when it was written, in nanoseconds."""
+
+    size: int
+    time: int
+
+
 class Span(NamedTuple):
     """One batch of a shard: rows `start` to `start + rows` of a row group."""
 
@@ -162,7 +169,7 @@ class ShardWriter:
             synced_rename(self._temporary, listed)
         write_json_atomic(
             counts_path(self._folder, self._shard),
-            {**self._counts._asdict(), "input": _state(self._shard)},
+            {**self._counts._asdict(), "input": state(self._shard)},
         )
 
 
@@ -177,14 +184,15 @@ def read_counts(folder: Path, shard: Path) -> Counts | None:
         found: dict[str, Any] = json.loads(counts_path(folder, shard).read_text())
     except FileNotFoundError:
         return None
-    if found["input"] != _state(shard) or not (folder / "documents" / shard.name).is_file():
+    if found["input"] != [*state(shard)] or not (folder / "documents" / shard.name).is_file():
         return None
     return Counts(found["came"], found["kept"], Counter(found["dropped"]), Counter(found["notes"]))
 
 
-def _state(shard: Path) -> list[int]:
+def state(shard: Path) -> State:
+    """Return the state of a shard."""
     about = shard.stat()
-    return [about.st_size, about.st_mtime_ns]
+    return State(about.st_size, about.st_mtime_ns)
 
 
 def synced_rename(temporary: Path, place: Path) -> None:

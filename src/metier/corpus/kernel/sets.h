@@ -75,11 +75,12 @@ static size_t sort_distinct(uint64_t *values, size_t count, sorting *room) {
         begin += size;
     }
     for (size_t at = 0; at < count; at++) room->values[ends[values[at] >> shift]++] = values[at];
-    if (most > 32) {
-        uint32_t start = 0; /* by now ends[b] is where bucket b ends */
-        for (size_t bucket = 0; bucket < buckets; start = ends[bucket++])
-            if (ends[bucket] - start > 32)
-                qsort(room->values + start, ends[bucket] - start, sizeof *values, compare_words);
+    uint32_t start = 0; /* by now ends[b] is where bucket b ends */
+    for (size_t bucket = 0; most > 32 && bucket < buckets; start = ends[bucket++]) {
+        uint32_t end = ends[bucket], same = start + 1;
+        if (end - start <= 32) continue;
+        while (same < end && room->values[same] == room->values[start]) same++;
+        if (same < end) qsort(room->values + start, end - start, sizeof *values, compare_words);
     }
     return insert_distinct(room->values, count, values);
 }

@@ -273,9 +273,18 @@ typedef struct {
     size_t room, used;
 } collecting;
 
-/* Append a text's set. Returns -1 where there is no memory, -2 where there is no room. */
+/* Sort what was collected from `begin` on, and leave each hash once. Returns -1 where there is no memory. */
+static int collect_sorted(collecting *c, workspace *work, size_t begin) {
+    size_t distinct = c->used - begin > UINT32_MAX ? SIZE_MAX : sort_distinct(c->out + begin, c->used - begin, &work->sorting);
+    if (distinct == SIZE_MAX) return -1;
+    c->used = begin + distinct;
+    return 0;
+}
+
+/* Append a text's set. Returns -1 where there is no memory, -2 where there is no room. A long text that says the same
+   again and again is sorted on the way, so that memory grows with what is different in it. */
 static int collect_text(collecting *c, workspace *work, const uint8_t *at, const uint8_t *end) {
-    size_t begin = c->used, count;
+    size_t begin = c->used, count, sort_at = begin + (1 << 20);
     window_begin(&work->window, at, end);
     while (window_next(&work->window, c->width, &count)) {
         if (count > c->room - c->used) return -2;
@@ -285,11 +294,11 @@ static int collect_text(collecting *c, workspace *work, const uint8_t *at, const
             out += work->window.shingles[shingle] <= c->most;
         }
         c->used = (size_t)(out - c->out);
+        if (c->used < sort_at) continue;
+        if (collect_sorted(c, work, begin) < 0) return -1;
+        sort_at = begin + 2 * (c->used - begin) + (1 << 20);
     }
-    if (c->used - begin > UINT32_MAX) return -1;
-    size_t distinct = sort_distinct(c->out + begin, c->used - begin, &work->sorting);
-    c->used = begin + distinct;
-    return distinct == SIZE_MAX ? -1 : 0;
+    return collect_sorted(c, work, begin);
 }
 
 static PyObject *sets(PyObject *Py_UNUSED(module), PyObject *args) {
@@ -342,10 +351,11 @@ static PyObject *shared(PyObject *Py_UNUSED(module), PyObject *args) {
     const uint64_t *all = values.buf;
     const int64_t *begin = starts.buf, *end = ends.buf, *ones = one.buf, *others = other.buf, *needed = least.buf;
     int right = starts.len == ends.len && other.len == one.len && least.len == one.len;
-    for (Py_ssize_t set = 0; right && set < sets; set++)
-        right = begin[set] >= 0 && begin[set] <= end[set] && end[set] <= values.len / (Py_ssize_t)sizeof(uint64_t);
-    for (Py_ssize_t pair = 0; right && pair < pairs; pair++)
-        right = ones[pair] >= 0 && ones[pair] < sets && others[pair] >= 0 && others[pair] < sets;
+    for (Py_ssize_t at = 0; right && at < 2 * pairs; at++) {
+        int64_t set = at < pairs ? ones[at] : others[at - pairs];
+        right = set >= 0 && set < sets && begin[set] >= 0 && begin[set] <= end[set] &&
+                end[set] <= values.len / (Py_ssize_t)sizeof(uint64_t);
+    }
     if (!right) {
         PyErr_SetString(PyExc_ValueError, "pairs are of sets that are there, and lists of pairs have one length");
     } else if (output(counts, &out, one.len) == 0) {

@@ -180,7 +180,7 @@ def _assignment(name: str, items: list[str]) -> list[str]:
             lines.append(f'    "{line} "')
             line = ""
         line += (" " if line else "") + item
-    return [*lines, f'    "{line}"', ")"]
+    return [*lines, f'    "{line}"', ")"] if len(lines) > 1 else [f'{name} = "{line}"']
 
 
 def _header_source(flags: list[int], lowers: list[int]) -> str:

@@ -20,15 +20,12 @@ _NEVER_CONTENT = (
 
 # Parts of class and id names that web sites give to page furniture. Whole parts only:
 # "menu" and "main-menu" are furniture, "document" is not.
-_FURNITURE = frozenset(
-    re.findall(
-        r"[^|]+",
-        "menu|mainmenu|submenu|navbar|navigation|nav|sidebar|breadcrumb|breadcrumbs|searchbox|searchmenu|tagline|toc|"
-        "tableofcontents|footer|headerlink|permalink|pagination|pager|cookie|cookies|skiplink|skip|advert|banner|"
-        "relbar|related|sphinxsidebar|editsection|mw-jump-link",
-    )
+_FURNITURE = re.compile(
+    r"(?<![a-z0-9])(?:menu|mainmenu|submenu|navbar|navigation|nav|sidebar|breadcrumbs?|searchbox|searchmenu|tagline|toc|"
+    r"tableofcontents|footer|headerlink|permalink|pagination|pager|cookies?|skiplink|skip|advert|banner|relbar|related|"
+    r"sphinxsidebar|editsection|mw-jump-link)(?![a-z0-9])",
+    re.IGNORECASE,
 )
-_NAME_PARTS = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.IGNORECASE)
 
 _PRE = re.compile(r"(<pre\b.*?</pre\s*>)", re.IGNORECASE | re.DOTALL)
 # 2<sup>31</sup> and N<sup>2</sup> are powers; word<sup>1</sup> is a note.
@@ -37,6 +34,10 @@ _NOTE = re.compile(r"<sup>\s*(\d{1,3})\s*</sup>", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _TITLE_NUMBER = re.compile(r"^\W*(?:\d+\.)+\d*\s*")
+
+# Italics in manuals mark variables: *X* inside **abs(*X*)** only costs tokens.
+_SAYS_NOTHING = re.findall(r"[^|]+", "center|font|big|small|i|em|var|cite|dfn|span|u")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?=[-_]|$)")
 
 _OPTIONS = ConversionOptions(
     autolinks=False,
@@ -48,10 +49,11 @@ _OPTIONS = ConversionOptions(
 
 
 class Page(NamedTuple):
-    """A page's own title, or None where it has none, and its text as Markdown."""
+    """A page's own title and language, or None where it states none, and its text as Markdown."""
 
     title: str | None
     text: str
+    language: str | None = None
 
 
 def page_to_markdown(html: str, name: str = "") -> Page:
@@ -64,17 +66,37 @@ def page_to_markdown(html: str, name: str = "") -> Page:
     body = tree.body
     if body is None:
         return Page(None, "")
-    title = _page_title(tree)
+    title, language = _page_title(tree), _page_language(tree)
     _cut_furniture(body, name)
-    _simplify(tree)
+    _simplify(tree, ["blockquote", *_SAYS_NOTHING])
     markdown = convert(_tidy_markup(body.html or ""), _OPTIONS).content or ""
-    return Page(title, _with_title(markdown.strip(), title))
+    return Page(title, _with_title(markdown.strip(), title), language)
+
+
+def fragment_to_markdown(html: str) -> str:
+    """Return HTML that is no page of a site (a mail's body) as Markdown: all of it, quotations marked by "> "."""
+    tree = LexborHTMLParser(html)
+    body = tree.body
+    if body is None:
+        return ""
+    for node in body.css("script,style,template,svg"):
+        node.decompose()
+    _simplify(tree, _SAYS_NOTHING)
+    return (convert(_tidy_markup(body.html or ""), _OPTIONS).content or "").strip()
 
 
 def _page_title(tree: LexborHTMLParser) -> str | None:
     node = tree.css_first("title") or tree.css_first("h1")
     title = _SPACE.sub(" ", node.text(deep=True)).strip() if node is not None else ""
     return title or None
+
+
+def _page_language(tree: LexborHTMLParser) -> str | None:
+    """Return the two or three letters of the language that the page states."""
+    root = tree.root
+    stated = (root.attributes.get("lang") or root.attributes.get("xml:lang") or "") if root is not None else ""
+    found = _LANGUAGE.match(stated)
+    return found[0].lower() if found is not None else None
 
 
 def _cut_furniture(body: LexborNode, name: str) -> None:
@@ -91,17 +113,15 @@ def _cut_furniture(body: LexborNode, name: str) -> None:
     for node in body.css("header,footer"):
         if node.css_first("h1,h2,p") is None:
             node.decompose()
+    _open_layout_tables(body)
     for node in body.css("ul,ol,div"):
         if node.parent is not None and _is_table_of_contents(node, name):
             node.decompose()
 
 
 def _is_furniture(node: LexborNode) -> bool:
-    names = f"{node.attributes.get('class') or ''} {node.attributes.get('id') or ''}".lower()
-    return any(
-        part in _FURNITURE or any(piece in _FURNITURE for piece in re.split("[-_]", part))
-        for part in _NAME_PARTS.findall(names.replace("_", "-"))
-    )
+    attributes = node.attributes
+    return _FURNITURE.search(f"{attributes.get('class') or ''} {attributes.get('id') or ''}") is not None
 
 
 def _is_table_of_contents(node: LexborNode, name: str) -> bool:
@@ -118,16 +138,27 @@ def _is_table_of_contents(node: LexborNode, name: str) -> bool:
     return linked >= 0.8 * whole
 
 
-def _simplify(tree: LexborHTMLParser) -> None:
+def _open_layout_tables(body: LexborNode) -> None:
+    """Put the cells of a table one below the other if half of its rows hold lines of code: Markdown's cells cannot."""
+    for table in body.css("table"):
+        rows = [row for row in table.css("tr") if row.css_first("td") is not None]
+        with_code = sum(any("\n" in pre.text(deep=True).strip() for pre in row.css("pre")) for row in rows)
+        if not with_code or 2 * with_code < len(rows):
+            continue
+        for numbers in table.css("td.linenos,td.gutter,td.line-numbers"):
+            numbers.decompose()
+        for cell in table.css("td,th,caption"):
+            block = LexborHTMLParser(f"<div>{cell.inner_html or ''}</div>").body
+            if block is not None and block.first_child is not None:
+                cell.replace_with(block.first_child)
+        table.unwrap_tags(["tr", "tbody", "thead", "tfoot"])
+        table.unwrap()
+
+
+def _simplify(tree: LexborHTMLParser, unwrapped: list[str]) -> None:
     """Unwrap mark-up that says nothing to a reader of plain text, in place."""
     # Old manuals indent code and tables with <blockquote>; its "> " would get into the code.
-    # Italics in manuals mark variables: *X* inside **abs(*X*)** only costs tokens.
-    tree.unwrap_tags(
-        re.findall(
-            r"[^|]+",
-            "blockquote|center|font|big|small|i|em|var|cite|dfn|span|u",
-        )
-    )
+    tree.unwrap_tags(unwrapped)
     for link in tree.css("a"):
         if not link.text(deep=True).strip():
             link.decompose()

@@ -1,0 +1,1 @@
+"""Comparisons with peers, each one command."""
