@@ -1,9 +1,9 @@
 """Reading HTML, Word, PowerPoint and PDF files beside markitdown and kreuzberg: seconds, and what survives.
 
-`python -m benchmarks.corpus.reading [html docx pptx pdf step]` takes pages of Debian's documentation as they are; Word files and slides are made
-from other such pages by pandoc, which knows neither reader. What a page holds is counted on its HTML by code of this
-file: the text of each <pre>, the cells of each table of data. The sample reported (seed 2) is apart from the one that
-was looked at while the readers were written (seed 1).
+`python -m benchmarks.corpus.reading [html docx pptx pdf step]` takes pages of Debian's documentation as they are; Word
+files and slides are made from other such pages by pandoc, which knows neither reader. What a page holds is counted on
+its HTML by code of this file: the text of each <pre>, the cells of each table of data. The sample reported (seed 2) is
+apart from the one that was looked at while the readers were written (seed 1).
 """
 
 from __future__ import annotations

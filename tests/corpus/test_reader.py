@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -157,3 +158,17 @@ def test_bytes_come_from_whoever_opens_the_file(tmp_path: Path) -> None:
         "text", "end 0", "member", "end 1", "gone.txt: unreadable file (No such file or directory)", "end 2",
     ]  # fmt: skip
     assert asked == [*held, "gone.txt"]
+
+
+def test_what_utf8_cannot_write_is_replaced_wherever_it_stands(tmp_path: Path, reader: Reader) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name in (b"caf\xe9.good", b"caf\xe9.fails"):
+            info = tarfile.TarInfo(os.fsdecode(name))
+            info.size = 1
+            archive.addfile(info, io.BytesIO(b"x"))
+    reader._options = reader._options._replace(title_column="t", language_column="t", license_column="t")
+    contents = {"a.tar": out.getvalue(), "b.jsonl": b'{"text": "x\\ud800", "t": "\\ud800"}'}
+    for row, text in reader.read(files(tmp_path, contents)):
+        assert str(text, "utf-8") in ("caf?.good: x", "x?", "")
+        assert all(value.encode().decode() == value for value in row if isinstance(value, str))

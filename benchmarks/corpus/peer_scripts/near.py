@@ -1,7 +1,7 @@
 """Run in a peer's environment: near.py LIBRARY TEXTS.parquet OUT finds near duplicates of texts that are in memory.
 
 Word 5-grams, 128 hashes (datatrove: its 112) in bands of 8, one process. Prints CPU seconds, from texts to what is
-called a duplicate, without imports and without reading the texts, and how many those are. None of them compares exactly.
+called a duplicate, without imports and without reading the texts, and how many those are. None compares exactly.
 """
 
 from __future__ import annotations

@@ -26,10 +26,10 @@ Compare = Callable[["NDArray[np.int64]", "NDArray[np.int64]"], "NDArray[np.float
 
 BINS = 128
 _LEAST_RECALL = 0.998
-_HASHES_AT_A_TIME = 4_000_000  # 32 MB of shingles in memory while pairs are verified
+_HASHES_AT_A_TIME = 2_000_000  # 16 MB of shingles in memory while pairs are verified
 _HEADS = 64  # of a crowd, those that came last: in order of length they are most like the next
-_TURNS = 64  # documents in crowds that are compared at once
-_COMPARED = 8  # of all kept documents that one meets in its crowds, those whose sketches are most like its own
+_COMPARED = 12  # of all kept documents that one meets in its crowds, those whose sketches are most like its own
+_TURNS = _COMPARED  # documents in crowds that are compared at once: so each is compared with all of the others
 
 
 class Near(NamedTuple):
@@ -89,14 +89,20 @@ def _least_alike(bins: int, threshold: float) -> float:
     return bins * threshold - 3 * math.sqrt(bins * threshold * (1 - threshold))
 
 
-def verified(pairs: NDArray[np.uint64], shingled: Shingled, threshold: float) -> Near:
-    """Return those of the packed pairs whose exact Jaccard similarity reaches `threshold`, in ascending order."""
+def verified(
+    pairs: NDArray[np.uint64], shingled: Shingled, threshold: float, room: NDArray[np.uint64] | None = None
+) -> Near:
+    """Return those of the packed pairs whose exact Jaccard similarity reaches `threshold`, in ascending order.
+
+    Args:
+        room: memory for shingles, if there is some already.
+    """
     import numpy as np
 
     from metier.corpus.buckets import packed, unpacked
 
     found = [(np.zeros(0, np.uint64), np.zeros(0))]
-    room = np.empty(0, np.uint64)
+    room = np.empty(0, np.uint64) if room is None else room
     for one, other in _batches(*unpacked(pairs), shingled):
         numbers = np.sort(np.concatenate([one, other]))
         numbers = numbers[np.append(True, numbers[1:] != numbers[:-1])]
@@ -117,7 +123,7 @@ def jaccards(sets: Sets, one: NDArray[np.int64], other: NDArray[np.int64], thres
 
     from metier.corpus.kernel.shingle import shared
 
-    sizes = sets.sizes[one] + sets.sizes[other]
+    sizes = sets.ends[one] - sets.starts[one] + sets.ends[other] - sets.starts[other]
     # J = shared / (sizes - shared), so shared = sizes * J / (1 + J); less a little, for the division decides.
     least = np.ceil(sizes * (threshold / (1 + threshold)) - 1e-6).astype(np.int64)
     counts = shared(sets, one, other, least)
@@ -199,7 +205,7 @@ class _Decisions:
         order = np.argsort(member, kind="stable")
         self.member = member[order]
         self._crowd = np.repeat(np.arange(len(crowds)), [len(members) for members in crowds])[order]
-        self._heads: list[deque[int]] = [deque(maxlen=_HEADS) for _ in crowds]
+        self._heads: dict[int, deque[int]] = {}
         self._rank, self._compare = rank, compare
         self._gone = bytearray(len(rank))
         self.numbers, self.kept, self.likeness = array("q"), array("q"), array("d")
@@ -219,7 +225,7 @@ class _Decisions:
                 self._drop(number, max(rivals)[2], max(rivals)[0])
                 continue
             for crowd in self._crowds_of(number):
-                self._heads[crowd].append(number)
+                self._heads.setdefault(crowd, deque(maxlen=_HEADS)).append(number)
 
     def _drop(self, number: int, kept: int, similarity: float) -> None:
         self._gone[number] = 1
@@ -244,46 +250,51 @@ class _Decisions:
             for one, other in zip(later, earlier, strict=True)
             if other >= 0 and other not in undecided and not self._gone[other]
         }
-        one, other = list[int](), list[int]()
+        heads: tuple[list[int], list[int]] = ([], [])
+        mates: tuple[list[int], list[int]] = ([], [])
         beside: dict[int, list[int]] = {}
-        for number in (
-            number for number, rival in zip(later, earlier, strict=True) if rival < 0 and number not in goes
-        ):
+        for number, rival in zip(later, earlier, strict=True):
+            if rival >= 0 or number in goes:
+                continue
             crowds = self._crowds_of(number)
-            met = set(
-                chain.from_iterable([*(self._heads[crowd] for crowd in crowds), *(beside.get(c, ()) for c in crowds)])
-            )
-            one += [number] * len(met)
-            other += met
+            for (one, other), kept in ((heads, self._heads), (mates, beside)):
+                met = set(chain.from_iterable(kept[crowd] for crowd in crowds if crowd in kept))
+                one += [number] * len(met)
+                other += met
             for crowd in crowds:
                 beside.setdefault(crowd, []).append(number)
-        if not one:
-            return {}
         found: dict[int, list[tuple[int, float]]] = {}
-        similarity = self._compare(np.array(one), np.array(other))
-        for at in np.flatnonzero(similarity).tolist():
-            found.setdefault(one[at], []).append((other[at], float(similarity[at])))
+        for one, other in (heads, mates):
+            similarity = self._compare(np.array(one, np.int64), np.array(other, np.int64))
+            for at in np.flatnonzero(similarity).tolist():
+                found.setdefault(one[at], []).append((other[at], float(similarity[at])))
         return found
 
 
 class Comparison:
-    """Compares documents exactly, each with the 8 whose sketches are most like its own, if they may be near at all.
+    """Compares documents exactly, each with the 12 whose sketches are most like its own, if they may be near at all.
 
     Sets that it has read stay in memory until they are 32 MB.
 
     Args:
         sketches: of the documents.
         row_of: the row in `sketches` of each document by number, or of those that are asked for.
+        room: memory for shingles, if there is some already.
     """
 
     def __init__(
-        self, shingled: Shingled, threshold: float, sketches: NDArray[np.uint8], row_of: NDArray[np.integer[Any]]
+        self,
+        shingled: Shingled,
+        threshold: float,
+        sketches: NDArray[np.uint8],
+        row_of: NDArray[np.integer[Any]],
+        room: NDArray[np.uint64] | None = None,
     ) -> None:
         import numpy as np
 
         self._shingled, self._threshold = shingled, threshold
         self._sketches, self._row_of = sketches, row_of
-        self._values = np.empty(_HASHES_AT_A_TIME, np.uint64)
+        self._values = np.empty(_HASHES_AT_A_TIME, np.uint64) if room is None else room
         self._starts, self._ends = (np.full(len(sketches), -1, np.int64) for _ in range(2))
         self._used = 0
 
@@ -296,15 +307,15 @@ class Comparison:
         row, other_row = self._row_of[one].astype(np.int64), self._row_of[other].astype(np.int64)
         common = alike(self._sketches, row, other_row).astype(np.int64)
         likely = np.flatnonzero(common >= _least_alike(self._sketches.shape[1], self._threshold))
+        if not len(likely):
+            return np.zeros(len(one))
         likely = likely[np.lexsort((other[likely], -common[likely], one[likely]))]
-        first = np.append(True, one[likely[1:]] != one[likely[:-1]])[: len(likely)]
+        first = np.append(True, one[likely[1:]] != one[likely[:-1]])
         place = np.arange(len(likely)) - np.maximum.accumulate(np.where(first, np.arange(len(likely)), 0))
         likely = likely[place < _COMPARED]
-        similarity = np.zeros(len(one))
-        if len(likely):
-            self._load(np.unique(np.concatenate([one[likely], other[likely]])))
-            sets = Sets(self._values, self._starts, self._ends)
-            similarity[likely] = jaccards(sets, row[likely], other_row[likely], self._threshold)
+        self._load(np.array(sorted({*one[likely].tolist(), *other[likely].tolist()})))
+        sets, similarity = Sets(self._values, self._starts, self._ends), np.zeros(len(one))
+        similarity[likely] = jaccards(sets, row[likely], other_row[likely], self._threshold)
         return similarity
 
     def _load(self, numbers: NDArray[np.int64]) -> None:
@@ -364,5 +375,7 @@ def near_duplicates(
     rank = np.empty(len(held), np.int64)
     rank[np.lexsort((np.arange(len(held)), -np.diff(held.offsets)))] = np.arange(len(held))
     crowds = [crowd for some in proposed for crowd in some.crowds]
-    compare = Comparison(shingled, threshold, found.sketches, np.arange(len(held)))
-    return stand_ins(verified(pairs, shingled, threshold), crowds, rank, compare)
+    # Memory fresh from the system is slow: what verification is done with, crowds are compared in.
+    room = np.empty(2 * _HASHES_AT_A_TIME, np.uint64)
+    near = verified(pairs, shingled, threshold, room)
+    return stand_ins(near, crowds, rank, Comparison(shingled, threshold, found.sketches, np.arange(len(held)), room))

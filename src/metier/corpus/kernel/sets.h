@@ -30,8 +30,8 @@ static int sorting_room(sorting *room, size_t count) {
 
 /* Write nearly sorted values in order, each once, to `out`, which may be where they are. Returns how many.
 
-   Of two neighbours the smaller goes first without a branch, which would be foreseen badly; what must go further back is
-   rare. `below` is the last but one, or 0 where there is none. */
+   Of two neighbours the smaller goes first without a branch, which would be foreseen badly; what must go further back
+   is rare. `below` is the last but one, or 0 where there is none. */
 static size_t insert_distinct(const uint64_t *values, size_t count, uint64_t *out) {
     if (count == 0) return 0;
     uint64_t last = out[0] = values[0], below = 0;
@@ -87,8 +87,8 @@ static size_t sort_distinct(uint64_t *values, size_t count, sorting *room) {
 
 #define DIGIT_BITS 11
 
-/* Sort words by their bits from `from` up, keeping the order of equal ones (radix sort, the last digit first). `spare` has
-   room for as many. Whatever the words, the time is the same but for digits that all share, which are skipped. */
+/* Sort words by their bits from `from` up, keeping the order of equal ones (radix sort, the last digit first). `spare`
+   has room for as many. Whatever the words, the time is the same but for digits that all share, which are skipped. */
 static void radix_sort(uint64_t *values, uint64_t *spare, size_t count, int from) {
     for (int shift = from; shift < 64; shift += DIGIT_BITS) {
         size_t places[1 << DIGIT_BITS] = {0}, begin = 0;
@@ -107,7 +107,7 @@ static void radix_sort(uint64_t *values, uint64_t *spare, size_t count, int from
 
 #define STRANDS 4
 
-/* Go on in the set that has the smaller hash, or in both. The empty assembler keeps the compiler from making branches. */
+/* Go on in the set that has the smaller hash, or in both. The empty assembler keeps the compiler from branching. */
 #define STEP(a, b)                                   \
     do {                                             \
         size_t in_a = *(a) <= *(b), in_b = *(b) <= *(a); \

@@ -5,14 +5,15 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "paths.h"
 #include "sets.h"
 
 #define HELD 4096 /* more distinct shingles than these leave one of 128 bins empty once in 10^12 documents */
 
 /* A sketch under way: one bin a row of a band.
 
-   Fast similarity sketching (Dahlgaard, Knudsen and Thorup, FOCS 2017): in each round every shingle falls into one bin by
-   a hash of that round, and the smallest of those that fall into an empty bin stays. A long document fills all bins in
+   Fast similarity sketching (Dahlgaard, Knudsen and Thorup, FOCS 2017): in each round every shingle falls into one bin
+   by a hash of that round, and the smallest of those that fall into an empty bin stays. A long document fills all bins in
    one round, at the cost of one comparison a shingle; a short one takes more, and is estimated as well as by as many
    permutations. Rounds end when no bin is empty; from round `bins` on, round r fills bin r - bins alone.
 

@@ -1,8 +1,9 @@
-/* From UTF-8 text to hashes of its word shingles, a window at a time. Included once for each instruction set.
+/* From UTF-8 text to hashes of its word shingles, a window at a time, and other loops in which instruction sets differ.
+   Included by paths.h once for each of them.
 
    The including file defines METIER_PATH, the suffix of every function here; METIER_TARGET, their attribute; and
    METIER_AVX512 or METIER_AVX2 where those instructions may be used. What is computed is the same on every path, and
-   the same as in shingle.py:
+   the same as in shingle_python.py:
 
    - Tokens are runs of WORD characters in lower case; a CJK character is a token of its own.
    - A token's hash: its UTF-8 in blocks of 16 bytes, the last filled up with zeros (which no token holds), each block
@@ -138,8 +139,47 @@ METIER_TARGET static uint64_t NAME(hash_token)(uint64_t hash, const uint8_t *tok
     return hash;
 }
 
+#if defined(METIER_AVX512)
+/* Return the hashes of four tokens of up to 16 bytes, before they are mixed, each in two lanes. */
+METIER_TARGET static inline __m512i NAME(four_tokens)(const uint8_t *lower, const uint32_t *starts, __m128i sizes) {
+    const __m128i places = _mm_set_epi64x(0x0F0E0D0C0B0A0908, 0x0706050403020100);
+    const __m512i by_place = _mm512_broadcast_i32x4(places);
+    const __m512i of_lane = _mm512_set_epi32(0x0C0C0C0C, 0x0C0C0C0C, 0x0C0C0C0C, 0x0C0C0C0C, 0x08080808, 0x08080808,
+                                             0x08080808, 0x08080808, 0x04040404, 0x04040404, 0x04040404, 0x04040404,
+                                             0, 0, 0, 0);
+    const __m512i factors = _mm512_broadcast_i32x4(_mm_set_epi64x((long long)K1, (long long)K0));
+    __m512i text = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(lower + starts[0])));
+    text = _mm512_inserti32x4(text, _mm_loadu_si128((const __m128i *)(lower + starts[1])), 1);
+    text = _mm512_inserti32x4(text, _mm_loadu_si128((const __m128i *)(lower + starts[2])), 2);
+    text = _mm512_inserti32x4(text, _mm_loadu_si128((const __m128i *)(lower + starts[3])), 3);
+    __m512i size = _mm512_permutexvar_epi8(of_lane, _mm512_castsi128_si512(sizes));
+    text = _mm512_maskz_mov_epi8(_mm512_cmplt_epu8_mask(by_place, size), text);
+    text = _mm512_rorv_epi64(_mm512_mullo_epi64(text, factors), _mm512_broadcast_i32x4(_mm_set_epi64x(32, 0)));
+    return _mm512_xor_si512(text, _mm512_shuffle_epi32(text, 0x4E));
+}
+#endif
+
 METIER_TARGET static void NAME(hash_tokens)(const window *w, uint64_t *out) {
-    for (size_t token = 0; token < w->tokens; token++) {
+    size_t token = 0;
+#if defined(METIER_AVX512)
+    for (; token + 8 <= w->tokens; token += 8) {
+        const uint32_t *starts = w->starts + token;
+        __m256i sizes = _mm256_sub_epi32(_mm256_loadu_si256((const __m256i *)(w->ends + token)),
+                                         _mm256_loadu_si256((const __m256i *)starts));
+        __m512i first = NAME(four_tokens)(w->lower, starts, _mm256_castsi256_si128(sizes));
+        __m512i last = NAME(four_tokens)(w->lower, starts + 4, _mm256_extracti128_si256(sizes, 1));
+        __m512i hash = _mm512_permutex2var_epi64(first, _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0), last);
+        hash = _mm512_xor_si512(hash, _mm512_srli_epi64(hash, 32));
+        hash = _mm512_mullo_epi64(hash, _mm512_set1_epi64((long long)K2));
+        _mm512_storeu_si512(out + token, _mm512_xor_si512(hash, _mm512_srli_epi64(hash, 29)));
+        uint32_t longer = _mm256_cmpgt_epu32_mask(sizes, _mm256_set1_epi32(16));
+        for (; __builtin_expect(longer, 0); longer &= longer - 1) {
+            size_t at = token + (size_t)__builtin_ctz(longer);
+            out[at] = NAME(hash_token)(0, w->lower + w->starts[at], w->ends[at] - w->starts[at]);
+        }
+    }
+#endif
+    for (; token < w->tokens; token++) {
         const uint8_t *at = w->lower + w->starts[token];
         size_t size = w->ends[token] - w->starts[token];
         if (__builtin_expect(size > 16, 0)) {
@@ -239,8 +279,8 @@ METIER_TARGET static inline uint64_t NAME(white)(const uint8_t *at, size_t left,
 }
 
 /* Copy bytes to `out`, which has room for 128, with every run of white space as one blank, and return how many came of
-   them. Takes `*size` bytes, at most 64 and at least 1, or as many as are ASCII, and says how many. `*space` says whether
-   a blank, or the beginning, came before, and then whether a blank is the last. */
+   them. Takes `*size` bytes, at most 64 and at least 1, or as many as are ASCII, and says how many. `*space` says
+   whether a blank, or the beginning, came before, and then whether a blank is the last. */
 METIER_TARGET static size_t NAME(collapse)(const uint8_t *at, uint64_t *size, uint8_t *out, uint64_t *space) {
     uint8_t bytes[128];
     uint64_t high, white = NAME(white)(at, *size, bytes, &high);
@@ -299,7 +339,8 @@ METIER_TARGET static void NAME(pour)(const uint64_t *hashes, size_t count, uint6
 
 /* Another round: pour hashes into the bins that are empty, and return whether any still is. `open` is room for it: what
    falls into a bin that is full meets 0 there, and is lost. */
-METIER_TARGET static int NAME(refill)(const uint64_t *hashes, size_t count, uint64_t bins, uint32_t *least, uint32_t *open) {
+METIER_TARGET static int NAME(refill)(const uint64_t *hashes, size_t count, uint64_t bins, uint32_t *least,
+                                      uint32_t *open) {
     for (uint64_t bin = 0; bin < bins; bin++) open[bin] = -(uint32_t)(least[bin] == EMPTY_BIN);
     NAME(pour)(hashes, count, bins, open);
     uint32_t most = 0;

@@ -24,6 +24,7 @@ from metier.corpus.read.walk import Course, Cursor, Item, raise_if_disk_full, wa
 from metier.corpus.read.wire import DOCUMENT, END, UNREAD, File, Row, Slot, receive, send
 
 _BATCH_BYTES, _BATCH_ROWS, _BATCH_SECONDS = 1_000_000, 256, 1.0
+_TITLE = 500  # characters
 _RETIRE_BYTES = 400_000_000  # a process that holds more after a file makes room for a fresh one
 
 
@@ -107,24 +108,29 @@ def _read(file: File, options: Options, course: Course, outbox: _Outbox, connect
 
 def _row(number: int, item: Item, options: Options) -> tuple[Row, bytes]:
     found, cursor = item.found, list(item.cursor)
+    part = _storable(found.part) or ""
     if isinstance(found, Unread):
-        shown = item.source.encode("utf-8", "replace").decode()
-        return Row(number, cursor, UNREAD, shown, found.part, reason=found.reason, detail=found.detail), b""
+        shown = _storable(item.source) or ""
+        return Row(number, cursor, UNREAD, shown, part, reason=found.reason, detail=_storable(found.detail)), b""
     document = new_document(
         item.source,
-        found.text.encode("utf-8", "replace").decode(),  # a PDF may hold half of a surrogate pair
-        found.title,
+        _storable(found.text) or "",
+        (_storable(found.title) or "")[:_TITLE],
         found.media_type,
-        found.language or options.language,
-        part=found.part,
-        license=found.license or options.license,
+        _storable(found.language or options.language),
+        part=part,
+        license=_storable(found.license or options.license),
     )
-    title = " ".join(document.title.split())[:500].encode("utf-8", "replace").decode()
     row = Row(
-        number, cursor, DOCUMENT, document.source, document.part, document.id, title, document.language,
-        document.media_type, document.license, document.digest,
+        number, cursor, DOCUMENT, document.source, document.part, document.id, " ".join(document.title.split()),
+        document.language, document.media_type, document.license, document.digest,
     )  # fmt: skip
     return row, document.text.encode()
+
+
+def _storable(text: str | None) -> str | None:
+    """Return a text that UTF-8 can write: a PDF, JSON or a file's name may hold half of a surrogate pair."""
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _open(file: File, connection: Connection) -> io.BufferedReader:
