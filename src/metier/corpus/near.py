@@ -265,6 +265,8 @@ class _Decisions:
                 beside.setdefault(crowd, []).append(number)
         found: dict[int, list[tuple[int, float]]] = {}
         for one, other in (heads, mates):
+            if not one:
+                continue
             similarity = self._compare(np.array(one, np.int64), np.array(other, np.int64))
             for at in np.flatnonzero(similarity).tolist():
                 found.setdefault(one[at], []).append((other[at], float(similarity[at])))
