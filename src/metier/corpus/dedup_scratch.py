@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -92,18 +93,27 @@ def _nothing() -> dict[str, NDArray[Any]]:
     return {name: np.zeros((0, 1)) for name in ("tokens", "lengths", "ids", "exact", "hashes", "sketches")}
 
 
-def write_whole(folder: Path, columns: dict[str, NDArray[Any]]) -> None:
-    """Write arrays as the files of a folder that is there when all of them are."""
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write files into that is `folder` when the block is left, and not there at all before."""
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
-    for name, column in columns.items():
-        column.tofile(temporary / name)
     try:
-        temporary.replace(folder)
-    except OSError:  # another worker was given the same task, and was first
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(temporary)
+        yield temporary
+        try:
+            temporary.replace(folder)
+        except OSError:  # another worker was given the same task, and was first
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_whole(folder: Path, columns: dict[str, NDArray[Any]]) -> None:
+    """Write arrays as the files of a folder that is there when all of them are."""
+    with whole_folder(folder) as temporary:
+        for name, column in columns.items():
+            column.tofile(temporary / name)
 
 
 class Measured:

@@ -39,7 +39,7 @@ def write_sets(task: SetsTask) -> Path:
     """Write the sets of a shard's documents, unless they are there: `values` and where each document's `ends`."""
     import numpy as np
 
-    from metier.corpus.dedup_scratch import write_whole
+    from metier.corpus.dedup_scratch import whole_folder
     from metier.corpus.engine.shards import read_batches, spans
     from metier.corpus.kernel import texts
     from metier.corpus.kernel.shingle import sets
@@ -48,20 +48,20 @@ def write_sets(task: SetsTask) -> Path:
         return task.folder
     batches = spans(task.shard)
     wanted = np.fromfile(task.wanted, np.uint8, sum(span.rows for span in batches), offset=task.first)
-    values, sizes = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
     starts = np.cumsum([0, *(span.rows for span in batches)])
-    needed = [at for at in range(len(batches)) if wanted[starts[at] : starts[at + 1]].any()]
-    read = read_batches(task.shard, [batches[at] for at in needed])
-    for at, span in enumerate(batches):
-        size = np.zeros(span.rows, np.int64)
-        if at in needed:
+    needed = {at for at in range(len(batches)) if wanted[starts[at] : starts[at + 1]].any()}
+    read, sizes = read_batches(task.shard, [batches[at] for at in sorted(needed)]), [np.zeros(0, np.int64)]
+    with whole_folder(task.folder) as folder, (folder / "values").open("wb") as out:
+        for at, span in enumerate(batches):
+            sizes.append(np.zeros(span.rows, np.int64))
+            if at not in needed:
+                continue
             column, mine = texts(next(read).column("text")), wanted[starts[at] : starts[at + 1]]
             whole, part = np.flatnonzero(mine == 1), np.flatnonzero(mine == 2)
             found, sampled = sets(column, whole, width=task.width), sets(column, part, width=task.width, most=task.most)
-            size[whole], size[part] = found.sizes, sampled.sizes
-            values.append(_in_order(found.values, sampled.values, mine, size))
-        sizes.append(size)
-    write_whole(task.folder, {"values": np.concatenate(values), "ends": np.cumsum(np.concatenate(sizes))})
+            sizes[-1][whole], sizes[-1][part] = found.sizes, sampled.sizes
+            _in_order(found.values, sampled.values, mine, sizes[-1]).tofile(out)
+        np.cumsum(np.concatenate(sizes)).tofile(folder / "ends")
     return task.folder
 
 
