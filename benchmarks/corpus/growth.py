@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,8 @@ def main() -> None:
     folders = parts(large, material.FOLDER / "growth")
     cores = sorted(os.sched_getaffinity(0))
     sizes = [megabytes(folder) for folder in folders]
-    costs = [cost(folder, (cores[-1],)) for folder in folders]
+    # The better of two: other programs on the machine can only add to it.
+    costs = [min((cost(folder, (cores[-1],)) for _ in range(2)), key=attrgetter("cpu")) for folder in folders]
     made = []
     for size, one in zip(sizes, costs, strict=True):
         left_out, documents = one.answer["left out"], one.answer["documents"]
@@ -90,7 +92,8 @@ def main() -> None:
     line = slope * np.array(sizes) + start
     apart = 100 * float(np.max(np.abs([one.cpu for one in costs] - line) / line))
     name, told = "dedup growth, distance from a line", f"{start:.2f} s + {1000 * slope:.2f} s a GB"
-    made.append(Row(name, None, round(apart, 1), None, None, "%", told, costs[-1].cpu, "linear"))
+    given = f"{sizes[0]:.0f} to {sizes[-1]:.0f} MB"
+    made.append(Row(name, None, round(apart, 1), None, None, "%", given, costs[-1].cpu, "linear", told))
     whole, size, two = cost(large, tuple(cores[-2:])), megabytes(large), len(cores[-2:])
     for taken, given in ((costs[SIZES.index(200.0)], "200 MB on 1 core"), (whole, f"{size:.0f} MB on {two} cores")):
         name, peak_megabytes = "dedup, peak memory of all processes", round(taken.peak_bytes / 1e6, 1)

@@ -56,7 +56,7 @@ def whole() -> list[Row]:
     texts = material.texts(1e9)
     column = pa.array(texts, pa.large_string())
     size, rows = megabytes(column), []
-    given = f"{size:.0f} MB, {len(texts):,} documents in five languages, two in ten planted copies"
+    given = f"{size:.0f} MB, {len(texts):,} documents in five languages, one in five a planted copy"
     for threshold in (0.8, 0.9):
         seconds, found = timed(column, threshold)
         note = f"{found:,} near duplicates"

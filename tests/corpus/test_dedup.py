@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
@@ -338,6 +341,28 @@ def test_the_step_writes_what_stays_lists_what_goes_and_its_ledger_adds_up(tmp_p
     shards = sorted((made[0].folder / "dropped").glob("*.parquet"))
     told = [row for shard in shards for row in pq.read_table(shard).to_pylist()]
     assert [(row["id"], row["reason"]) for row in told] == [(row["id"], row["reason"]) for row in listed[0]]
+
+
+@pytest.mark.slow
+def test_after_kill_9_the_step_goes_on_and_gives_the_same(tmp_path: Path) -> None:
+    code = (
+        "import sys; from metier.core import Workshop; from metier.corpus.dedup import Dedup; "
+        "from tests.corpus.given import HOST; from tests.corpus.test_dedup import GivenCopies; "
+        "Workshop(sys.argv[1], host=HOST).make(Dedup(corpus=GivenCopies()))"
+    )
+    root = Path(__file__).parents[2]
+    killed = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")], cwd=root)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("killed/*/.scratch-dedup-*/measured/00*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    killed.kill()
+    killed.wait()
+    assert list(tmp_path.glob("killed/*/.scratch-dedup-*")), "it was killed too late to show anything"
+    again, whole = (
+        Workshop(tmp_path / name, host=HOST).make(Dedup(corpus=GivenCopies())) for name in ("killed", "whole")
+    )
+    assert again.record.output_sha256 == whole.record.output_sha256
+    assert again.record.ledger == whole.record.ledger
 
 
 @given(st.text())

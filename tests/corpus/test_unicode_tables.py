@@ -18,6 +18,7 @@ def of(flag: int) -> set[int]:
     return {code for first, last in unicode.ranges(flag) for code in range(first, last + 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(unicodedata.unidata_version != unicode_ranges.VERSION, reason="this Python has another Unicode")
 def test_the_committed_tables_are_what_the_generator_writes() -> None:
     for name, source in unicode.sources().items():

@@ -9,9 +9,10 @@ over files in the step's folder that goes on where a killed attempt stopped:
 4. who stands in for whom is decided, in the order of rank (`near`), and compilations are found (`contained`)
 5. every shard is written without what is left out
 
-Nothing depends on the number of workers or on the order in which they finish. Memory of this process: at most 60 bytes
-a document (600 MB for ten million), 24 a near pair, 200 a document in a crowd; of each worker: 100 MB and 8 bytes a
-document. Files open: 200. Disk: 300 bytes a document, and the shingles of those in pairs (as large as their text).
+Nothing depends on the number of workers or on the order in which they finish. Memory of this process: 300 MB, and at
+most 60 bytes a document (600 MB for ten million), 24 a near pair, 200 a document in a crowd; of each worker: 300 MB and
+8 bytes a document. Files open: 200. Disk: 300 bytes a document, and the shingles of those in pairs, as large as their
+text. Pages of one template, all in one bucket, take time in proportion to their number: 0.1 ms each for 100,000.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,24 +74,48 @@ def write_kept(
 
 
 def write_list(path: Path, shards: Sequence[Path], verdicts: Verdicts, reasons: tuple[str | None, ...]) -> None:
-    """Write one line of JSON for each document left out: id and source, the reason, the stand-in, and how similar."""
+    """Write one line of JSON for each document left out: id and source, the reason, the stand-in, and how similar.
+
+    In memory: ids and sources of one shard, and the ids of documents that stand in for others.
+    """
     import numpy as np
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = [pq.read_table(shard, columns=["id", "source"]) for shard in shards]
-    ids = pa.chunked_array([chunk for table in names for chunk in table.column("id").chunks], pa.string())
-    sources = pa.chunked_array([chunk for table in names for chunk in table.column("source").chunks], pa.string())
+    kept = np.unique(verdicts.stands_in[verdicts.stands_in >= 0])
+    kept_ids = [id for shard, rows in _by_shard(shards, kept) for id in _taken(shard, ["id"], rows)[0]]
     gone = np.flatnonzero(verdicts.reason)
+    first = 0
     with path.open("w", encoding="utf-8") as out:
-        for start in range(0, len(gone), 10_000):
-            some = gone[start : start + 10_000]
-            instead = verdicts.stands_in[some]
-            stand_ins = ids.take(pa.array(instead, mask=instead < 0)).to_pylist()
+        for shard, rows in _by_shard(shards, gone):
+            mine, first = first + rows, first + pq.read_metadata(shard).num_rows
+            stands_in = verdicts.stands_in[mine]
+            places = np.where(stands_in < 0, -1, np.searchsorted(kept, stands_in)).tolist()
             columns = (
-                ids.take(some).to_pylist(), sources.take(some).to_pylist(), verdicts.reason[some].tolist(),
-                stand_ins, verdicts.similarity[some].tolist(),
+                *_taken(shard, ["id", "source"], rows), verdicts.reason[mine].tolist(), places,
+                verdicts.similarity[mine].tolist(),
             )  # fmt: skip
-            for id, source, reason, stand_in, similarity in zip(*columns, strict=True):
+            for id, source, reason, place, similarity in zip(*columns, strict=True):
+                stand_in = kept_ids[place] if place >= 0 else None
                 told = {"id": id, "source": source, "reason": reasons[reason], "stands_in": stand_in}
                 out.write(json.dumps({**told, "similarity": round(similarity, 4)}, ensure_ascii=False) + "\n")
+
+
+def _by_shard(shards: Sequence[Path], numbers: NDArray[np.int64]) -> Iterator[tuple[Path, NDArray[np.int64]]]:
+    """Yield each shard with those of its rows whose documents are in `numbers`, which ascend."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    first = 0
+    for shard in shards:
+        last = first + pq.read_metadata(shard).num_rows
+        yield shard, numbers[np.searchsorted(numbers, first) : np.searchsorted(numbers, last)] - first
+        first = last
+
+
+def _taken(shard: Path, columns: list[str], rows: NDArray[np.int64]) -> list[list[str]]:
+    import pyarrow.parquet as pq
+
+    if not len(rows):
+        return [[] for _ in columns]
+    table = pq.read_table(shard, columns=columns, use_threads=False).take(rows)
+    return [table.column(name).to_pylist() for name in columns]

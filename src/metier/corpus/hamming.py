@@ -22,8 +22,8 @@ _MOST_BLOCKS = 16
 def tables(documents: int, most_different: int) -> list[int]:
     """Return the bits that key each table, as masks, for a corpus of so many documents.
 
-    More blocks give longer keys and more tables: at 3 bits 4 tables to 500,000 documents and 10 to 400 million; at 6
-    bits 28 to 500,000 and 84 to 17 million; at 10 bits 66 to 13,000 and 1,001 to 500,000.
+    More blocks give longer keys and more tables. At 3 bits 4 tables up to 500,000 documents and 10 up to 134 million;
+    at 6 bits 28 and 84 (up to 17 million); at 10 bits 1,001 and 3,003 (up to 8 million), which is hours of work.
     """
     blocks = most_different + 1
     while blocks < _MOST_BLOCKS and documents > _OCCUPANCY << _shortest_key(blocks, most_different):
