@@ -48,7 +48,7 @@ def test_every_file_is_accounted_for(made: tuple[Recipe, Workshop]) -> None:
 def test_the_ledger_adds_up_from_files_to_training_tokens(made: tuple[Recipe, Workshop]) -> None:
     recipe, shop = made
     previous = None
-    for name in ("pages", "clean", "relevant", "unique", "corpus"):
+    for name in ("pages", "clean", "relevant", "unique", "safe", "clear", "corpus"):
         found = shop.find(recipe.step(name))
         assert found is not None
         lines = [line for line in found.record.ledger.lines if line.unit == "document"] or found.record.ledger.lines[:1]
@@ -57,10 +57,12 @@ def test_the_ledger_adds_up_from_files_to_training_tokens(made: tuple[Recipe, Wo
         for line in found.record.ledger.lines:
             assert line.came == line.kept + sum(line.dropped.values()), (name, line)
         previous = found.record.ledger.made("document")
-    cpt = shop.find(recipe.step("cpt"))
-    assert cpt is not None
-    first = next(line for line in cpt.record.ledger.lines if line.source == "corpus")
-    assert first.came == previous
+    mixed, packed, cpt = (shop.find(recipe.step(name)) for name in ("mixed", "packed", "cpt"))
+    assert mixed is not None and packed is not None and cpt is not None
+    taken = next(line for line in packed.record.ledger.lines if line.source == "corpus")
+    assert taken.came == mixed.record.ledger.made("document")
+    windows = next(line for line in cpt.record.ledger.lines if line.source == "packed")
+    assert windows.came == packed.record.ledger.made("window") > 0
     assert cpt.record.ledger.made("token") == cpt.record.figures["trained_tokens"] > 0
 
 
