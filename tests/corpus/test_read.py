@@ -208,14 +208,23 @@ def test_a_pool_reads_the_same_bytes_as_threads_do(tmp_path: Path, monkeypatch: 
     assert outputs(made) == outputs(whole) and made.record.ledger == whole.record.ledger
 
 
+# Reads a folder and kills itself at the given number of files opened or renamed in the workshop.
 PROGRAM = """
-import sys
+import os, signal, sys
 from dataclasses import replace
 import metier.core.tables, metier.corpus.read.listing
 metier.core.tables.WEIGHT_PER_SHARD = 120_000
 metier.corpus.read.listing._LEAST_BYTES = 200_000
 from metier.core import Host, LocalPath, Workshop
 from metier.corpus import Read
+left = int(sys.argv[3])
+def count(event, arguments):
+    global left
+    if event in ("open", "os.rename") and str(arguments[0]).startswith(sys.argv[2]):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(count)
 Workshop(sys.argv[2], replace(Host.here(), threads=2)).make(Read(folder=LocalPath(sys.argv[1])))
 """
 
@@ -227,13 +236,11 @@ def test_a_step_killed_anywhere_goes_on_and_ends_with_the_same_bytes(tmp_path: P
     whole = make(folder, tmp_path / "whole", threads=1)
     kills, done = 0, False
     while not done:
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, folder, tmp_path / "killed"])
-        try:
-            done = process.wait(timeout=0.7 + 0.15 * kills) == 0
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
+        command = [sys.executable, "-c", PROGRAM, folder, tmp_path / "killed", str(8 + 8 * kills)]
+        code = subprocess.run(command, timeout=120).returncode
+        assert code in (0, -signal.SIGKILL)
+        done = code == 0
+        kills += not done
     assert kills > 1
     assert outputs(make(folder, tmp_path / "killed")) == outputs(whole)
 
