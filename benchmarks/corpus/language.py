@@ -20,8 +20,8 @@ from typing import NamedTuple
 from selectolax.lexbor import LexborHTMLParser
 
 from benchmarks.corpus import material
-from benchmarks.corpus.peers import NotInstalled, ask, peer, version
-from benchmarks.corpus.record import Row, save, versus
+from benchmarks.peers import NotInstalled, ask, peer, version
+from benchmarks.record import Row, save, versus
 
 _ENGLISH = re.compile(r"\b(?:the|of|is|are|and|to|which|this|with|for|that)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
@@ -179,7 +179,7 @@ def measure(name: str, rows: list[Labelled]) -> list[Row]:
 def main() -> None:
     """Measure on pages and on paragraphs."""
     whole = pages(150)
-    save([*measure("pages", whole), *measure("paragraphs", paragraphs(whole, 100))])
+    save("corpus", [*measure("pages", whole), *measure("paragraphs", paragraphs(whole, 100))])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.corpus import material
 from benchmarks.corpus.material import Planted
-from benchmarks.corpus.record import Row, save
+from benchmarks.record import Row, save
 from metier.core import Host
 from metier.corpus.dedup import Verdicts, find
 from metier.corpus.dedup_scratch import Settings
@@ -112,8 +112,8 @@ def main() -> None:
     """Measure and save."""
     given, pairs = corpus(), material.planted("report")
     for threshold in (0.9, 0.8):
-        save(rows(given, pairs, threshold))
-    save([by_simhash(given, pairs, bits) for bits in (3, 6)])
+        save("corpus", rows(given, pairs, threshold))
+    save("corpus", [by_simhash(given, pairs, bits) for bits in (3, 6)])
 
 
 if __name__ == "__main__":

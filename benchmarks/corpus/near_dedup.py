@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.corpus import material
-from benchmarks.corpus.peers import NotInstalled, ask, peer, version
-from benchmarks.corpus.record import Row, save, versus
+from benchmarks.peers import NotInstalled, ask, peer, version
+from benchmarks.record import Row, save, versus
 from metier.corpus.kernel import compiled
 from metier.corpus.near import near_duplicates
 
@@ -123,9 +123,9 @@ def main() -> None:
     """Run all and save the rows."""
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
-    save(whole())
+    save("corpus", whole())
     for name in PEERS:
-        save([beside(name, core)])
+        save("corpus", [beside(name, core)])
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.corpus import material
-from benchmarks.corpus.peers import NotInstalled, ask, peer, version
-from benchmarks.corpus.record import Row, save, versus
+from benchmarks.peers import NotInstalled, ask, peer, version
+from benchmarks.record import Row, save, versus
 from metier.core import Step, Work, Workshop
 from metier.core.tables import read_rows
 from metier.core.tokens import Tokens
@@ -348,11 +348,11 @@ def main() -> None:
         scratch, workshop = Path(folder), Workshop(Path(folder) / "workshop")
         base = Workshop(material.FOLDER / "pipeline" / "model").make(PackagedGguf())
         (workshop.folder / base.folder.name).symlink_to(base.folder.absolute(), target_is_directory=True)
-        save(tokenising(model, scratch))
-        save([packing_files(model, scratch, workshop)])
-        save(packing(model, scratch))
-        save([streaming(workshop)])
-        save(ordering(workshop))
+        save("corpus", tokenising(model, scratch))
+        save("corpus", [packing_files(model, scratch, workshop)])
+        save("corpus", packing(model, scratch))
+        save("corpus", [streaming(workshop)])
+        save("corpus", ordering(workshop))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from benchmarks.corpus import material
-from benchmarks.corpus.peers import NotInstalled, ask, peer, version
 from benchmarks.corpus.pii_set import Labelled, labelled
-from benchmarks.corpus.record import Row, save, versus
+from benchmarks.peers import NotInstalled, ask, peer, version
+from benchmarks.record import Row, save, versus
 from metier.corpus.anonymise.finder import Finder, Wanted
 from metier.corpus.anonymise.kinds import SORTS, STRUCTURED, Code
 from metier.corpus.anonymise.literals import secret_literals
@@ -301,7 +301,7 @@ def main() -> None:
     if compiled("_pii") is None:
         raise SystemExit("the compiled kernel is not there: there is nothing to compare")
     os.sched_setaffinity(0, {_CORE} & os.sched_getaffinity(0) or os.sched_getaffinity(0))
-    save([*accuracy(), *speed()])
+    save("corpus", [*accuracy(), *speed()])
 
 
 if __name__ == "__main__":

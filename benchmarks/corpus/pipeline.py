@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import psutil
 
 from benchmarks.corpus import material
-from benchmarks.corpus.peers import NotInstalled, peer, version
-from benchmarks.corpus.record import Row, save, versus
+from benchmarks.peers import NotInstalled, peer, version
+from benchmarks.record import Row, save, versus
 from metier.core.tables import write_rows
 from metier.core.types import Document, Documents
 
@@ -154,7 +154,10 @@ def beside_peers(scratch: Path) -> None:
         for library in ("datatrove", "data-juicer"):
             python = peer(library)
             if isinstance(python, NotInstalled):
-                save([Row(name, library, size / seconds, None, None, "MB/s", told, seconds, note=python.reason)])
+                save(
+                    "corpus",
+                    [Row(name, library, size / seconds, None, None, "MB/s", told, seconds, note=python.reason)],
+                )
                 continue
             out = scratch / library
             shutil.rmtree(out, ignore_errors=True)
@@ -167,7 +170,7 @@ def beside_peers(scratch: Path) -> None:
             )
             known = version(library, {"data-juicer": "py-data-juicer"}.get(library))
             rates = size / seconds, size / other
-            save([versus(name, library, *rates, "MB/s", told, seconds, note=note, peer_version=known)])
+            save("corpus", [versus(name, library, *rates, "MB/s", told, seconds, note=note, peer_version=known)])
 
 
 def memory(scratch: Path) -> None:
@@ -181,8 +184,8 @@ def memory(scratch: Path) -> None:
         note = f"{cost.answer['documents']} documents and {cost.answer['tokens']} tokens out, two cores"
         peak, rate = round(cost.peak_bytes / 1e6), round(size / cost.wall, 2)
         bar = "< 1000"
-        save([Row("whole pipeline, peak memory", None, peak, None, None, "MB", told, cost.wall, bar, note)])
-        save([Row("whole pipeline, two cores", None, rate, None, None, "MB/s", told, cost.wall, note=note)])
+        save("corpus", [Row("whole pipeline, peak memory", None, peak, None, None, "MB", told, cost.wall, bar, note)])
+        save("corpus", [Row("whole pipeline, two cores", None, rate, None, None, "MB/s", told, cost.wall, note=note)])
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from typing import NamedTuple
 from selectolax.lexbor import LexborHTMLParser
 
 from benchmarks.corpus import material
-from benchmarks.corpus.peers import NotInstalled, ask, peer, version
-from benchmarks.corpus.record import Row, save, versus
+from benchmarks.peers import NotInstalled, ask, peer, version
+from benchmarks.record import Row, save, versus
 
 _TUNING = ("git-doc", "postgresql-doc-15", "python3.11-doc", "sqlite3-doc")
 _BAD = {
@@ -192,7 +192,7 @@ def main() -> None:
                 rates = size / mine.scored, size / other.scored
                 text = f"{len(speed):,} documents, {size:.0f} MB"
                 rows.append(versus("quality scoring", library, *rates, "MB/s", text, mine.scored, peer_version=told))
-    save(rows)
+    save("corpus", rows)
 
 
 if __name__ == "__main__":

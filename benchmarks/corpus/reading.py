@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.corpus.material import FOLDER, package
-from benchmarks.corpus.peers import NotInstalled, ask, peer, version
-from benchmarks.corpus.record import Row, save, versus
+from benchmarks.peers import NotInstalled, ask, peer, version
+from benchmarks.record import Row, save, versus
 
 _PAGES = ("postgresql-doc-15", "python3.11-doc", "git-doc", "python-django-doc", "rust-doc", "openjdk-17-doc",
           "lilypond-doc-html", "sqlite3-doc")  # fmt: skip
@@ -96,7 +96,7 @@ def main(kinds: Sequence[str] = KINDS, seed: int = _REPORTED) -> list[Row]:
         measured = _whole_step(folder) if kind == "step" else _compare(folder, kind, sources)
         rows += measured
         if seed == _REPORTED:
-            save(measured)
+            save("corpus", measured)
     return rows
 
 

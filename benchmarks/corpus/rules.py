@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.corpus import material
-from benchmarks.corpus.peers import NotInstalled, ask, peer, version
-from benchmarks.corpus.record import Row, save, versus
+from benchmarks.peers import NotInstalled, ask, peer, version
+from benchmarks.record import Row, save, versus
 from metier.core.tables import arrow_schema
 from metier.core.types import Documents
 from metier.corpus.clean_lines import Cleaner
@@ -184,7 +184,7 @@ def main() -> None:
     all_texts = ["\n".join(line.rstrip() for line in text.split("\n")) for text in material.texts(MEGABYTES)]
     print(f"{equal_counts(head(all_texts, FOR_PYTHON)):,} documents have equal counts", flush=True)
     rows = [against_twin(name, operator, all_texts) for name, operator in OPERATORS.items()]
-    save([*rows, *against_datatrove(all_texts)])
+    save("corpus", [*rows, *against_datatrove(all_texts)])
 
 
 if __name__ == "__main__":

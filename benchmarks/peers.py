@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FOLDER = Path(__file__).parents[1] / ".peers"
+FOLDER = Path(__file__).parent / ".peers"
 
 # What is installed for each peer, versions as measured.
 REQUIREMENTS: dict[str, tuple[str, ...]] = {
@@ -83,5 +83,5 @@ def ask(python: Path, script: Path, *arguments: str | Path, cores: Sequence[int]
 
 
 def _torch_pin() -> list[str]:
-    constraints = (Path(__file__).parents[2] / "constraints.txt").read_text().splitlines()
+    constraints = (Path(__file__).parents[1] / "constraints.txt").read_text().splitlines()
     return [line for line in constraints if line.startswith("torch==")]

@@ -1,4 +1,4 @@
-"""The results file: one row a figure, each with what is needed to doubt it."""
+"""The results files, one a room: one row a figure, each with what is needed to doubt it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-RESULTS = Path(__file__).parents[1] / "results" / "corpus.json"
+_RESULTS = Path(__file__).parent / "results"
 
 
 class Row(NamedTuple):
@@ -39,9 +39,14 @@ def versus(name: str, peer: str, ours: float, theirs: float, unit: str, input: s
     return Row(name, peer, round(ours, 4), round(theirs, 4), round(ours / theirs, 2), unit, input, seconds, **more)
 
 
-def save(rows: Iterable[Row], results: Path = RESULTS) -> None:
-    """Merge rows into the results file, by name, peer and input, and print them."""
-    rows = list(rows)
+def results_of(room: str) -> Path:
+    """Return the results file of a room: "corpus", "evaluate", "train"."""
+    return _RESULTS / f"{room}.json"
+
+
+def save(room: str, rows: Iterable[Row]) -> None:
+    """Merge rows into a room's results file, by name, peer and input, and print them."""
+    rows, results = list(rows), results_of(room)
     known: dict[tuple[Any, ...], dict[str, Any]] = {}
     if results.is_file():
         known = {_key(row): row for row in json.loads(results.read_text())}
@@ -55,8 +60,9 @@ def save(rows: Iterable[Row], results: Path = RESULTS) -> None:
     results.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
 
 
-def markdown(results: Path = RESULTS) -> str:
-    """Return the results file as a table."""
+def markdown(room: str) -> str:
+    """Return a room's results file as a table."""
+    results = results_of(room)
     lines = ["| figure | ours | peer | theirs | ratio | bar | input |", "|---|---|---|---|---|---|---|"]
     for row in json.loads(results.read_text()) if results.is_file() else []:
         theirs = f"{row['theirs']:g}" if row["theirs"] is not None else (row["note"] or "")
