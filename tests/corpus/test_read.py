@@ -236,7 +236,7 @@ def test_a_step_killed_anywhere_goes_on_and_ends_with_the_same_bytes(tmp_path: P
     whole = make(folder, tmp_path / "whole", threads=1)
     kills, done = 0, False
     while not done:
-        command = [sys.executable, "-c", PROGRAM, folder, tmp_path / "killed", str(8 + 8 * kills)]
+        command = [sys.executable, "-c", PROGRAM, str(folder), str(tmp_path / "killed"), str(8 + 8 * kills)]
         code = subprocess.run(command, timeout=120).returncode
         assert code in (0, -signal.SIGKILL)
         done = code == 0
