@@ -64,8 +64,8 @@ def cost(source: Path, cores: tuple[int, ...]) -> Cost:
 def run(source: Path, scratch: Path) -> None:
     """Search one corpus, and print how many documents are left out, by reason."""
     from metier.core import Host
-    from metier.corpus.dedup import find
-    from metier.corpus.dedup_scratch import Settings
+    from metier.corpus.dedup.scratch import Settings
+    from metier.corpus.dedup.step import find
     from metier.corpus.engine.pool import open_pool
 
     shards = sorted(source.glob("part-*.parquet"))

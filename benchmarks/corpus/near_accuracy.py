@@ -22,8 +22,8 @@ from benchmarks.corpus import material
 from benchmarks.corpus.material import Planted
 from benchmarks.record import Row, save
 from metier.core import Host
-from metier.corpus.dedup import Verdicts, find
-from metier.corpus.dedup_scratch import Settings
+from metier.corpus.dedup.scratch import Settings
+from metier.corpus.dedup.step import Verdicts, find
 from metier.corpus.engine.pool import open_pool
 
 BARS = {0.9: "≥ 0.995", 0.8: "≥ 0.98"}

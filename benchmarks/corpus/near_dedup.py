@@ -1,7 +1,7 @@
 """Near-deduplication on one core: texts in memory → groups of near duplicates, beside rensa, datatrove and data-juicer.
 
-Ours is `metier.corpus.near.near_duplicates`: every pair it calls near was compared exactly. The peers call near what
-shares a band (16 of 8 hashes; datatrove 14 of 8) and compare nothing, so they are asked for less. CPU seconds, the
+Ours is `metier.corpus.dedup.near.near_duplicates`: every pair it calls near was compared exactly. The peers call near
+what shares a band (16 of 8 hashes; datatrove 14 of 8) and compare nothing, so they are asked for less. CPU seconds, the
 process already started and modules loaded, pinned to one core; ours is the best of several runs, theirs a single one,
 since they take minutes. Slow peers get a part of the corpus, and ours is timed on the very same part.
 """
@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from benchmarks.corpus import material
 from benchmarks.peers import NotInstalled, ask, peer, version
 from benchmarks.record import Row, save, versus
+from metier.corpus.dedup.near import near_duplicates
 from metier.corpus.kernel import compiled
-from metier.corpus.near import near_duplicates
 
 NAME = "near-dedup, text → verified groups, one core"
 THRESHOLD = 0.8

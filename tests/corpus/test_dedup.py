@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from metier.core import Step, Work, Workshop
 from metier.core.tables import write_rows
 from metier.core.types import Document, Documents
-from metier.corpus.buckets import CROWD, candidates, packed, unpacked
-from metier.corpus.contained import Samples, compilations
-from metier.corpus.dedup import COMPILATION, EXACT, NEAR, Dedup, find
-from metier.corpus.dedup_scratch import Settings
-from metier.corpus.hamming import different, table_keys, tables
-from metier.corpus.near import Near, bands_for, near_duplicates, stand_ins
-from metier.corpus.shingles import Shingler, jaccard
+from metier.corpus.dedup.buckets import CROWD, candidates, packed, unpacked
+from metier.corpus.dedup.contained import Samples, compilations
+from metier.corpus.dedup.hamming import different, table_keys, tables
+from metier.corpus.dedup.near import Near, bands_for, near_duplicates, stand_ins
+from metier.corpus.dedup.scratch import Settings
+from metier.corpus.dedup.shingles import Shingler, jaccard
+from metier.corpus.dedup.step import COMPILATION, EXACT, NEAR, Dedup, find
 from tests.corpus.given import HOST, TWO
 from tests.corpus.pages import documents, prose
 
@@ -346,7 +346,7 @@ def test_the_step_writes_what_stays_lists_what_goes_and_its_ledger_adds_up(tmp_p
 @pytest.mark.slow
 def test_after_kill_9_the_step_goes_on_and_gives_the_same(tmp_path: Path) -> None:
     code = (
-        "import sys; from metier.core import Workshop; from metier.corpus.dedup import Dedup; "
+        "import sys; from metier.core import Workshop; from metier.corpus.dedup.step import Dedup; "
         "from tests.corpus.given import HOST; from tests.corpus.test_dedup import GivenCopies; "
         "Workshop(sys.argv[1], host=HOST).make(Dedup(corpus=GivenCopies()))"
     )

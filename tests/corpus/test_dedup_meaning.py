@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from metier.core import Host, Workshop
-from metier.corpus.dedup_meaning import SAME, Compare, DedupMeaning
+from metier.corpus.dedup.meaning import SAME, Compare, DedupMeaning
 from metier.corpus.order import by_model
 from metier.corpus.order.neighbours import SCALE, VectorTask, of_length
 from metier.corpus.table import Table
@@ -71,7 +71,7 @@ def test_a_lower_threshold_leaves_out_more_and_one_that_nothing_reaches_nothing(
 
 
 def test_all_pairs_of_a_cell_are_compared_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import metier.corpus.dedup_meaning as module
+    import metier.corpus.dedup.meaning as module
 
     vectors = of_length(np.random.default_rng(0).normal(size=(50, 8)))
     np.save(tmp_path / "a.dense.npy", vectors[:20])

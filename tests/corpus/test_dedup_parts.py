@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from metier.core import Host, Workshop
 from metier.core.types import Documents
-from metier.corpus.dedup_parts import REPEATED, DedupParts
+from metier.corpus.dedup.repeats import REPEATED, DedupParts
 from metier.corpus.parts import Span, key, spans, weight, without
 from metier.corpus.table import Table
 
@@ -98,7 +98,7 @@ def test_the_result_is_the_same_whatever_the_number_of_workers_and_shards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import metier.core.tables as tables
-    import metier.corpus.dedup_parts as module
+    import metier.corpus.dedup.repeats as module
 
     texts = [f"{words(number % 7)}\n\n{words(number)}\n\n{NOTICE if number % 3 else OTHER}" for number in range(40)]
     (tmp_path / "a").mkdir()

@@ -11,7 +11,7 @@ import pytest
 from metier.core import Host, Mistake, Workshop
 from metier.core.types import Documents
 from metier.corpus import Dedup, Look, Read, Saved
-from metier.corpus.dedup_parts import DedupParts
+from metier.corpus.dedup.repeats import DedupParts
 from metier.corpus.documents import new_document
 from metier.corpus.look import trace
 from metier.corpus.look.page import bars, histogram

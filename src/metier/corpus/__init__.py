@@ -5,9 +5,7 @@ from metier.corpus.clean_lines import CleanLines
 from metier.corpus.comply import Comply
 from metier.corpus.crawl import Crawl
 from metier.corpus.decontaminate import Decontaminate
-from metier.corpus.dedup import Dedup
-from metier.corpus.dedup_meaning import DedupMeaning
-from metier.corpus.dedup_parts import DedupParts
+from metier.corpus.dedup import Dedup, DedupMeaning, DedupParts
 from metier.corpus.filter import Filter
 from metier.corpus.language import IdentifyLanguage
 from metier.corpus.look import Look

@@ -29,7 +29,7 @@ _CODE_POINTS = 0x110000
 _SPACES = (*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
 _LONG_S = 0x17F  # the only other character that an `s` matches where case does not count
 _NO_ID = 0xFFFFFFFF  # of a byte that the vocabulary lacks: the tokenizer is asked about pieces with it
-_MOST_PIECES, _MOST_BYTES = 2_000_000, 1 << 26  # some 250 MB with their ids; beyond it the store begins anew
+_MOST_PIECES, _MOST_BYTES = 500_000, 1 << 24  # some 70 MB with their ids; beyond it the store begins anew
 
 Encode = Callable[[Sequence[str]], Sequence[Sequence[int]]]
 """Returns the ids of texts, without the tokens that a tokenizer puts around a whole text."""

@@ -7,17 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metier.corpus.contained import Samples, sampled_share
-from metier.corpus.dedup_pairs import join, join_tasks, propose, propose_tasks, read_crowds, write_file
-from metier.corpus.dedup_scratch import Measured, Settings
-from metier.corpus.dedup_sets import SetsTask, StoredSets, VerifyTask, verify, write_sets
+from metier.corpus.dedup.contained import Samples, sampled_share
+from metier.corpus.dedup.pairs import join, join_tasks, propose, propose_tasks, read_crowds, write_file
+from metier.corpus.dedup.scratch import Measured, Settings
+from metier.corpus.dedup.sets import SetsTask, StoredSets, VerifyTask, verify, write_sets
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from metier.corpus.dedup.near import Comparison, Near, StandIns
     from metier.corpus.engine.pool import Pool
-    from metier.corpus.near import Comparison, Near, StandIns
 
 
 class Search:
@@ -53,7 +53,7 @@ class Search:
         """Return the documents to drop, and which stands in for each."""
         import numpy as np
 
-        from metier.corpus.near import stand_ins
+        from metier.corpus.dedup.near import stand_ins
 
         folders, scratch, settings = self._measured.folders, self._scratch, self._settings
         write_file(scratch / "alive", self._alive)
@@ -85,7 +85,7 @@ class Search:
         """Write the shingles of all documents in pairs and crowds, and samples of the others if they are wanted."""
         import numpy as np
 
-        from metier.corpus.buckets import unpacked
+        from metier.corpus.dedup.buckets import unpacked
 
         wanted = np.where(self._alive & self._sampled, 2, 0).astype(np.uint8)
         wanted[crowded] = 1
@@ -107,7 +107,7 @@ class Search:
     def _comparison(self, stored: StoredSets, crowded: NDArray[np.int64]) -> Comparison:
         import numpy as np
 
-        from metier.corpus.near import Comparison
+        from metier.corpus.dedup.near import Comparison
 
         row_of = np.full(self._measured.count, -1, np.int32)
         row_of[crowded] = np.arange(len(crowded))
@@ -119,9 +119,9 @@ class Search:
         """Return what SimHash alone says: similarity is the share of bits that are equal."""
         import numpy as np
 
-        from metier.corpus.buckets import unpacked
-        from metier.corpus.hamming import BITS, different
-        from metier.corpus.near import Near, stand_ins
+        from metier.corpus.dedup.buckets import unpacked
+        from metier.corpus.dedup.hamming import BITS, different
+        from metier.corpus.dedup.near import Near, stand_ins
 
         hashes = self._measured.hashes(0)
         parts = []
@@ -150,7 +150,7 @@ class Search:
 def _read_near(folder: Path) -> Near:
     import numpy as np
 
-    from metier.corpus.near import Near
+    from metier.corpus.dedup.near import Near
 
     return Near(
         np.fromfile(folder / "one", np.int64),
@@ -162,7 +162,7 @@ def _read_near(folder: Path) -> Near:
 def _together(parts: Sequence[Near]) -> Near:
     import numpy as np
 
-    from metier.corpus.near import Near
+    from metier.corpus.dedup.near import Near
 
     return Near(
         np.concatenate([np.zeros(0, np.int64), *(part.one for part in parts)]),

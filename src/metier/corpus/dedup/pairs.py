@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from metier.corpus.dedup_scratch import Settings
+    from metier.corpus.dedup.scratch import Settings
 
 _DOCUMENTS_A_TASK = 8_000_000
 _KEYS_A_TASK = 2_000_000  # bands of a small corpus are done together: a task of its own for each is not worth a worker
@@ -50,8 +50,8 @@ class Proposed(NamedTuple):
 
 def propose_tasks(folders: Sequence[Path], scratch: Path, count: int, settings: Settings) -> list[ProposeTask]:
     """Return the tasks for a corpus of `count` documents."""
-    from metier.corpus.hamming import tables
-    from metier.corpus.near import bands_for
+    from metier.corpus.dedup.hamming import tables
+    from metier.corpus.dedup.near import bands_for
 
     every: list[tuple[int, int | None]] = (
         [(band, None) for band in range(bands_for(settings.threshold).bands)]
@@ -72,9 +72,9 @@ def propose(task: ProposeTask) -> Proposed:
     """Write the pairs and crowds of some bands, unless they are there."""
     import numpy as np
 
-    from metier.corpus.buckets import candidates, unpacked
-    from metier.corpus.dedup_scratch import Measured
-    from metier.corpus.hamming import different, table_keys
+    from metier.corpus.dedup.buckets import candidates, unpacked
+    from metier.corpus.dedup.hamming import different, table_keys
+    from metier.corpus.dedup.scratch import Measured
 
     measured = Measured(task.folders)
     numbers: NDArray[np.int64] | None = None
@@ -149,10 +149,10 @@ def join(task: JoinTask) -> Path:
     """Write the pairs of a range, unless they are there."""
     import numpy as np
 
-    from metier.corpus.buckets import unpacked
-    from metier.corpus.dedup_scratch import Measured
+    from metier.corpus.dedup.buckets import unpacked
+    from metier.corpus.dedup.near import plausible
+    from metier.corpus.dedup.scratch import Measured
     from metier.corpus.kernel.shingle import distinct
-    from metier.corpus.near import plausible
 
     if task.out.is_file():
         return task.out

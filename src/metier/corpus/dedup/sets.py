@@ -39,7 +39,7 @@ def write_sets(task: SetsTask) -> Path:
     """Write the sets of a shard's documents, unless they are there: `values` and where each document's `ends`."""
     import numpy as np
 
-    from metier.corpus.dedup_scratch import whole_folder
+    from metier.corpus.dedup.scratch import whole_folder
     from metier.corpus.engine.shards import read_batches, spans
     from metier.corpus.kernel import texts
     from metier.corpus.kernel.shingle import sets
@@ -156,8 +156,8 @@ def verify(task: VerifyTask) -> Path:
     """Write the pairs that are near and how near, unless they are there: `one`, `other`, `similarity`."""
     import numpy as np
 
-    from metier.corpus.dedup_scratch import write_whole
-    from metier.corpus.near import verified
+    from metier.corpus.dedup.near import verified
+    from metier.corpus.dedup.scratch import write_whole
 
     if not task.out.is_dir():
         stored = StoredSets(task.folders, task.starts)

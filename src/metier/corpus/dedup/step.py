@@ -3,9 +3,9 @@
 A corpus of any size, in constant memory apart from what is said below, on all cores or a cluster. Stages, each a map
 over files in the step's folder that goes on where a killed attempt stopped:
 
-1. every shard is measured: exact hashes, MinHash keys and sketches of its documents (`dedup_scratch`)
-2. exact copies are dropped; band by band documents that share a key are paired, and pairs put together (`dedup_pairs`)
-3. the shingles of documents in pairs are written, and the pairs compared exactly (`dedup_sets`)
+1. every shard is measured: exact hashes, MinHash keys and sketches of its documents (`scratch`)
+2. exact copies are dropped; band by band documents that share a key are paired, and pairs put together (`pairs`)
+3. the shingles of documents in pairs are written, and the pairs compared exactly (`sets`)
 4. who stands in for whom is decided, in the order of rank (`near`), and compilations are found (`contained`)
 5. every shard is written without what is left out
 
@@ -26,8 +26,8 @@ from pydantic import Field
 
 from metier.core import Step, Work
 from metier.core.types import Documents
-from metier.corpus.dedup_scratch import FORMAT, Measured, MeasureTask, Method, Settings, measure_shard
-from metier.corpus.dedup_search import Search
+from metier.corpus.dedup.scratch import FORMAT, Measured, MeasureTask, Method, Settings, measure_shard
+from metier.corpus.dedup.search import Search
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +91,7 @@ class Dedup(Step[Documents]):
 
     def run(self, work: Work) -> None:
         """Write the documents that stay, and the list of those that do not."""
-        from metier.corpus.dedup_write import write_kept, write_list
+        from metier.corpus.dedup.write import write_kept, write_list
         from metier.corpus.engine.pool import open_pool
 
         documents = work.made(self.corpus)
@@ -142,7 +142,7 @@ def find(
     search = Search(shards, measured, scratch, settings, pool, alive, compilation is not None)
     _leave_out(verdicts, 2, *search.stand_ins(rank))
     if compilation is not None:
-        from metier.corpus.contained import compilations
+        from metier.corpus.dedup.contained import compilations
 
         found = compilations(search.samples(verdicts.reason == 0), search.share, compilation)
         numbers = np.fromiter(found, np.int64, len(found))

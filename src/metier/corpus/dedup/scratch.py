@@ -51,10 +51,10 @@ def measure_shard(task: MeasureTask) -> int:
     """Write the measures of one shard, unless they are there, and return how many documents it has."""
     import numpy as np
 
+    from metier.corpus.dedup.near import BINS, bands_for
     from metier.corpus.engine.shards import read_batches, spans
     from metier.corpus.kernel import texts
     from metier.corpus.kernel.shingle import Bands, exact, measure
-    from metier.corpus.near import BINS, bands_for
 
     settings = task.settings
     if task.folder.is_dir():

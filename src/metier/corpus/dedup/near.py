@@ -99,7 +99,7 @@ def verified(
     """
     import numpy as np
 
-    from metier.corpus.buckets import packed, unpacked
+    from metier.corpus.dedup.buckets import packed, unpacked
 
     found = [(np.zeros(0, np.uint64), np.zeros(0))]
     room = np.empty(0, np.uint64) if room is None else room
@@ -137,7 +137,7 @@ def _batches(
     """Yield the pairs in batches of bounded size, those that hang together in one, so that few sets are read twice."""
     import numpy as np
 
-    from metier.corpus.buckets import packed, unpacked
+    from metier.corpus.dedup.buckets import packed, unpacked
     from metier.corpus.kernel.shingle import distinct
 
     if not len(one):
@@ -360,7 +360,7 @@ def near_duplicates(
     """
     import numpy as np
 
-    from metier.corpus.buckets import candidates, unpacked
+    from metier.corpus.dedup.buckets import candidates, unpacked
     from metier.corpus.kernel import texts
     from metier.corpus.kernel.shingle import distinct, measure
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from metier.core.progress import Bar
-    from metier.corpus.dedup import Verdicts
+    from metier.corpus.dedup.step import Verdicts
     from metier.corpus.engine.pool import Pool
 
 

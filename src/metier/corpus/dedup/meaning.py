@@ -13,9 +13,9 @@ from pydantic import Field
 
 from metier.core import LocalPath, Step, Work
 from metier.core.types import Documents
+from metier.corpus.dedup.near import Near, stand_ins
 from metier.corpus.engine import apply, objected
 from metier.corpus.engine.pool import open_pool
-from metier.corpus.near import Near, stand_ins
 from metier.corpus.order.neighbours import SCALE, VectorTask, cell_count, cells, nearest_cell, sample
 
 if TYPE_CHECKING:
