@@ -43,6 +43,14 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "TOKENIZERS_PARALLELISM": "false",
 }
+# Memory that a batch no longer needs goes back at once: allocators that keep it held a third more on 2 GB of text. What
+# the user has set stays.
+_ALLOCATION = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+}
 
 
 class _Task(NamedTuple):
@@ -62,7 +70,7 @@ class _Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), *map(str, inherited), str(memory_bytes)],
             pass_fds=inherited,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**_ALLOCATION, **os.environ, **_ENVIRONMENT},
             stdin=subprocess.DEVNULL,
             stdout=2,  # what a library prints must not mix with what a command prints
             start_new_session=True,
