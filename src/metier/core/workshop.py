@@ -27,6 +27,7 @@ from metier.core.work import Work
 A = TypeVar("A", bound=Artifact)
 
 _ATTEMPTS = ".attempts"
+_WORTH_COLLECTING = 256 << 20
 _RECORDED = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "pyarrow", "gguf", "xllamacpp")
 
 
@@ -110,7 +111,7 @@ class Workshop:
 
     def _make_one(self, step: Step[Any], called: str | None, inputs: dict[int, Artifact]) -> Artifact:
         folder = self.folder_of(step)
-        artifact = step.makes(folder)
+        artifact, resident = step.makes(folder), _resident_bytes()
         with self._lock(folder.name):
             if artifact.exists:  # another process made it while we waited
                 return artifact
@@ -136,8 +137,10 @@ class Workshop:
                     raise
                 raise mapped from error
             finally:
-                # A trainer and its callbacks hold each other, and with them gigabytes of weights and moments.
-                gc.collect()
+                # A trainer and its callbacks hold each other, and with them gigabytes of weights and moments. To look for
+                # such rings takes a quarter of a second, which steps that took little memory need not pay.
+                if _resident_bytes() - resident > _WORTH_COLLECTING:
+                    gc.collect()
         return artifact
 
     def _count_attempt(self, folder: Path) -> int:
@@ -204,6 +207,12 @@ def output_digest(folder: Path) -> str:
         if name not in (RECORD, EVENTS):
             whole.update(f"{name}\0{sha256_file(path)}\n".encode())
     return whole.hexdigest()
+
+
+def _resident_bytes() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def _behind(error: Exception, doing: str) -> Problem | None:
