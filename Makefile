@@ -14,7 +14,7 @@ demo: setup
 	$(BIN)/metier demo
 
 test: setup lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-slow: setup
 	$(BIN)/pytest -m "slow and not gpu" --timeout=1800

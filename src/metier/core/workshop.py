@@ -137,8 +137,8 @@ class Workshop:
                     raise
                 raise mapped from error
             finally:
-                # A trainer and its callbacks hold each other, and with them gigabytes of weights and moments. To look for
-                # such rings takes a quarter of a second, which steps that took little memory need not pay.
+                # A trainer and its callbacks hold each other, and with them gigabytes of weights and moments. Looking
+                # for such rings takes a quarter of a second, which steps that took little memory need not pay.
                 if _resident_bytes() - resident > _WORTH_COLLECTING:
                     gc.collect()
         return artifact
