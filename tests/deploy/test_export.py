@@ -162,7 +162,17 @@ def test_a_chatml_template_becomes_one_for_ollama() -> None:
     text = modelfile("model.gguf", turns, ["<|im_end|>"], Sampling(), 2048)
     assert text.startswith('FROM ./model.gguf\nTEMPLATE """{{ range .Messages }}')
     assert 'PARAMETER stop "<|im_end|>"\nPARAMETER temperature 0.0' in text
-    assert "PARAMETER num_ctx 2048" in text
+    assert "PARAMETER num_ctx 2048" in text and "PARAMETER repeat_penalty 1.0" in text and "num_predict" not in text
+    searched = modelfile("model.gguf", turns, [], Sampling(0.6, 0.9, 40, 0.0, 1.1, 200), 2048)
+    for line in (
+        "temperature 0.6",
+        "top_p 0.9",
+        "top_k 40",
+        "repeat_penalty 1.1",
+        "repeat_last_n -1",
+        "num_predict 200",
+    ):
+        assert f"\nPARAMETER {line}\n" in searched
 
 
 def test_a_default_system_turn_is_kept_for_ollama() -> None:

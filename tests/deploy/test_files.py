@@ -137,3 +137,5 @@ def test_sampling_is_greedy_unless_the_model_says_otherwise(tmp_path: Path) -> N
     assert Sampling.of_model(tmp_path) == Sampling()
     path.write_text('{"do_sample": true, "temperature": 0.6, "top_p": 0.9}')
     assert Sampling.of_model(tmp_path) == Sampling(0.6, 0.9, 50, 0.0)
+    path.write_text('{"do_sample": false, "repetition_penalty": 1.1, "max_new_tokens": 200, "top_k": 5}')
+    assert Sampling.of_model(tmp_path) == Sampling(repetition_penalty=1.1, max_tokens=200)

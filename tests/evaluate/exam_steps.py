@@ -11,16 +11,29 @@ from metier.core import LocalPath, Step, Work
 from metier.core.chat import Message
 from metier.core.types import Conversation, Conversations, Document, Documents, Model
 
-NOUNS = ["table", "column", "index", "trigger", "page", "cursor", "schema", "statement", "transaction", "value"]
+# Many nouns, so that no two sentences say the same with other figures: the exam would leave them out as leaks.
+NOUNS = [
+    a + b + c
+    for a in ("bra", "del", "kil", "osc", "tan", "vic")
+    for b in ("ta", "mo", "ri", "se")
+    for c in ("ner", "log", "pus", "dic", "fan", "gom")
+]
 VERBS = ["opened", "closed", "changed", "copied", "deleted", "named", "locked", "counted"]
 
 
 def sentence(rng: random.Random) -> str:
     """Return a sentence of 16 to 20 words, hardly ever twice the same."""
-    one, two, three = rng.sample(NOUNS, 3)
+    one, two, three, four, five, six = rng.sample(NOUNS, 6)
     return (
-        f"The {one} number {rng.randint(100, 999)} keeps a {two} of its own that the writer has "
-        f"{rng.choice(VERBS)} before the {three} {rng.randint(100, 999)} was {rng.choice(VERBS)}."
+        f"The {one} number {rng.randint(100, 999)} keeps a {two} {four} of its own that the {five} has "
+        f"{rng.choice(VERBS)} before the {three} {six} {rng.randint(100, 999)} was {rng.choice(VERBS)}."
+    )
+
+
+def _titled(rng: random.Random) -> str:
+    noun, *others = rng.sample(NOUNS, 7)
+    return (
+        f"# {noun} locks\n\nIn {noun} locks the {' '.join(others[:3])} opens {' '.join(others[3:])} for those who ask."
     )
 
 
@@ -31,10 +44,13 @@ class SomeDocuments(Step[Documents]):
     count: int = 12
     seed: int = 0
     leak: bool = False  # the first training document quotes the first held-out one
+    titled: bool = False  # each begins with a heading and what it says
 
     def run(self, work: Work) -> None:
         rng = random.Random(self.seed)
         texts = ["\n\n".join(sentence(rng) for _ in range(8)) for _ in range(self.count)]
+        if self.titled:
+            texts = [f"{_titled(rng)}\n\n{text}" for text in texts]
         if self.leak:
             texts[0] += "\n\n" + texts[2]
         rows = [

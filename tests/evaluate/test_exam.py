@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from metier.core import Failure, Host, Mistake, Workshop
+from metier.core import Failure, Host, LocalPath, Mistake, Workshop
 from metier.core.chat import Reply
 from metier.core.types import Document, Scores
-from metier.evaluate import Examine, MakeExam, Rehearsal
+from metier.evaluate import Examine, LeakCheck, MakeExam, OwnExam, Rehearsal
 from metier.evaluate.answer_log import AnswerLog, Place
 from metier.evaluate.compare import Difference, Kind, Verdict, compare
 from metier.evaluate.execution import examine_rows, statement_is_whole
@@ -161,6 +161,69 @@ def test_what_stands_in_the_training_documents_is_not_asked(shop: Workshop, tiny
     material = read_material(exam.folder)
     assert "doc2" not in {passage.source for passage in material.passages if passage.split == "held_out"}
     assert "doc2" not in {item.source for item in material.items}
+
+
+def test_an_exam_of_ones_own_is_asked_too_and_open_questions_are_drawn(
+    shop: Workshop, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "own.csv"
+    table.write_text(
+        "question,A,B,answer,reference\nWhich of two?,this,that,B,\nWho pays the fee?,,,,The buyer pays.\n"
+    )
+    own = OwnExam(files=(LocalPath(table),))
+    corpus = SomeDocuments(titled=True)
+    exam = shop.make(exam_for(tiny_model_folder, corpus=corpus, own=(own,), open_questions=3))
+    material = read_material(exam.folder)
+    assert [item.options for item in material.items if item.kind == "own"] == [["this", "that"]]
+    tasks = [row.task for row in material.rows]
+    assert tasks.count("own") == 1 and 1 <= sum(task.startswith("open/") for task in tasks) <= 3
+    assert exam.record.figures["bias"][0]["n"] == len(material.items)
+    assert "Who pays the fee?" in (exam.folder / "questions.csv").read_text()
+
+
+def test_an_exam_of_ones_own_is_sat_alone_and_its_answers_carry_their_dimension(
+    shop: Workshop, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "own.csv"
+    table.write_text(
+        "question,A,B,C,answer,reference,gold,databases,dimension\n"
+        "Which of two?,this,that,,B,,,,reasoning\n"
+        "Which of three?,red,green,blue,A,,,,\n"
+        "Who pays?,,,,,The buyer.,,,terminology\n"
+        "All of t?,,,,,,SELECT a FROM t,CREATE TABLE t(a INTEGER); INSERT INTO t VALUES (1),\n"
+    )
+    exam = OwnExam(files=(LocalPath(table),), max_tokens=8, precision="float32")
+    made = shop.make(Examine(model=given(tiny_model_folder), exam=exam))
+    figures = {(figure.name, figure.split): figure.n for figure in made.figures()}
+    assert figures == {("agreement", "held_out"): 1, ("execution", "held_out"): 1, ("multiple_choice", "held_out"): 2}
+    rows = [json.loads(line) for line in (made.folder / "answers.jsonl").read_text().splitlines()]
+    assert {row["question"]: row["dimension"] for row in rows} == {
+        "Which of two?": "reasoning",
+        "Which of three?": "understanding",
+        "Who pays?": "terminology",
+        "All of t?": "task: own",
+    }
+    assert made.record.figures["multiple_choice_chance"] == pytest.approx((1 / 2 + 1 / 3) / 2)
+
+
+def test_a_leak_check_shows_each_question_beside_what_gives_it_away(shop: Workshop, tmp_path: Path) -> None:
+    leaked = next(iter(shop.make(SomeDocuments()).rows("train"))).text.split("\n\n")[0]
+    table = tmp_path / "own.jsonl"
+    rows = [
+        {"question": "What does <it> say?", "reference": leaked},
+        {"question": "Who?", "reference": "Nobody that we know of yet."},
+    ]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    check = LeakCheck(exam=OwnExam(files=(LocalPath(table),)), trained_on=(SomeDocuments(), SomeTasks()))
+    made = shop.make(check)
+    (line,) = made.record.ledger.lines
+    assert (line.came, line.kept, line.dropped) == (2, 1, {"leaked, verbatim": 1})
+    page = (made.folder / "report.html").read_text()
+    assert "&lt;it&gt;" not in page and leaked in page and "test-some-documents: test" in page
+    with pytest.raises(Mistake, match="nothing to look in"):
+        shop.make(LeakCheck(exam=check.exam))
+    with pytest.raises(Mistake, match="cannot be looked for"):
+        shop.make(LeakCheck(exam=check.exam, trained_on=(check,)))
 
 
 def test_an_exam_that_was_tampered_with_is_refused(shop: Workshop, tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -1,10 +1,25 @@
-"""Exam texts that stand in the training data."""
+"""Exam texts that stand in the training data, word for word and in other words."""
 
 from __future__ import annotations
 
-from metier.evaluate.leaks import found_in_training
+import random
+import tracemalloc
+
+import pytest
+
+from metier.evaluate.leak_runs import Runs
+from metier.evaluate.leak_terms import excerpt, stem, term, tokens
+from metier.evaluate.leaks import GRAM_WORDS, Found, Text, batches, find_leaks
 
 WORDS = [f"word{at}" for at in range(100)]
+
+
+def found_in_training(exam: dict[str, str], training: list[str]) -> dict[str, float]:
+    """Return the share of each text's word runs that stand in any training text."""
+    runs = Runs(list(exam.values()), GRAM_WORDS)
+    for batch in batches(Text("", text) for text in training):
+        runs.look(batch)
+    return {id: runs.share(number) for number, id in enumerate(exam)}
 
 
 def test_a_text_copied_word_for_word_is_found_whatever_its_case_and_punctuation() -> None:
@@ -30,3 +45,155 @@ def test_the_same_words_in_another_order_are_no_leak() -> None:
 
 def test_nothing_leaks_from_a_text_without_words() -> None:
     assert found_in_training({"a": "…", "b": ""}, ["…", ""]) == {"a": 0.0, "b": 0.0}
+
+
+# Some text on other matters, in which the words of the exam below are as rare as in a real corpus.
+VOCABULARY = [
+    a + b + c for a in ("bra", "del", "kil", "osc", "tan", "vic") for b in ("ta", "mo", "ri", "se") for c in "nrlgps"
+]
+
+
+WORDED = (
+    "If a margin call is ignored three days, clearing members sell the collateral and levy 250 basis points penalty."
+)
+
+
+def filler(seed: int, words: int = 400) -> str:
+    rng = random.Random(seed)
+    common = ["the", "of", "is", "a", "to", "and", "customer", "account", "when", "must"]
+    return " ".join(rng.choice(common if rng.random() < 0.5 else VOCABULARY) for _ in range(words))
+
+
+EXAM = (
+    "When a margin call is missed for three business days, the clearing member liquidates the collateral and charges "
+    "a penalty of 250 basis points."
+)
+
+
+def look(hidden: str, exam: str = EXAM) -> Found:
+    """Look for `exam` in 40 texts, in the middle of one of which stands `hidden`."""
+    texts = [Text(f"text {at}", filler(at)) for at in range(40)]
+    half = len(texts[7].text) // 2
+    texts[7] = Text("text 7", f"{texts[7].text[:half]} {hidden} {texts[7].text[half:]}")
+    return find_leaks({"q": [exam]}, lambda: texts)
+
+
+@pytest.mark.parametrize(
+    "wording",
+    [
+        # another order
+        "The clearing member liquidates the collateral and charges a penalty of 250 basis points when a margin call is "
+        "missed for three business days.",
+        # other endings
+        "Whenever margin calls are missing for three business days, clearing members liquidated collateral and charged "
+        "penalties of 250 basis points.",
+        # synonyms for ordinary words
+        "If a margin call is ignored for three business days, the clearing firm sells the collateral and levies a "
+        "penalty of 250 basis points.",
+        # words put in between
+        "When a so-called margin call is then finally missed for, say, three whole business days, the poor clearing "
+        "member duly liquidates all of the collateral and also charges a stiff penalty of some 250 basis points.",
+        # figures written otherwise, and other figures
+        "When a margin call is missed for 3 business days, the clearing member liquidates the collateral and charges a "
+        "penalty of 2.5 percent.",
+        "When a margin call is missed for five business days, the clearing member liquidates the collateral and "
+        "charges a penalty of 400 basis points.",
+    ],
+)
+def test_another_wording_is_found_with_where_and_what(wording: str) -> None:
+    leak = look(wording).leaks["q"]
+    assert leak.kind in ("reworded", "verbatim") and leak.where == "text 7"
+    assert leak.exam == EXAM and "margin call" in leak.evidence
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "",
+        "The clearing member is told of the margin once a day.",
+        "Basis points measure the penalty that a customer may expect.",
+        "The collateral of the account is held by the bank for as long as the loan is open, and business goes on.",
+    ],
+)
+def test_a_text_on_the_same_matter_is_no_leak(other: str) -> None:
+    assert look(other).leaks == {}
+
+
+def test_a_copy_is_verbatim_and_told_before_a_rewording() -> None:
+    leak = look(EXAM.upper().replace(",", " -")).leaks["q"]
+    assert (leak.kind, leak.share) == ("verbatim", 1.0)
+
+
+def test_chinese_is_found_in_another_order_and_with_other_figures() -> None:
+    exam = "客户连续三个工作日未补足保证金的，清算会员有权强制平仓，并收取百分之二的违约金。"
+    texts = [Text("条例", "银行应当妥善保管客户资料。" * 20), Text("手册", "开户须知如下。" * 30)]
+    turned = "清算会员有权强制平仓并收取2%的违约金，如果客户连续3个工作日没有补足保证金。"
+    for hidden, kind in ((exam, "verbatim"), (turned, "reworded")):
+        found = find_leaks({"q": [exam]}, lambda hidden=hidden: [*texts, Text("培训", hidden)])  # type: ignore[misc]
+        assert (found.leaks["q"].kind, found.leaks["q"].where) == (kind, "培训")
+    assert find_leaks({"q": [exam]}, lambda: texts).leaks == {}
+
+
+def test_texts_too_short_to_tell_are_named_and_not_found_everywhere() -> None:
+    found = find_leaks({"a": ["What is it?"], "b": ["!"]}, lambda: [Text("x", "What is it? It is it.")])
+    assert found == Found({}, ["a", "b"])
+
+
+def test_rewordings_are_not_looked_for_where_only_copies_count() -> None:
+    texts = [Text(f"text {at}", filler(at)) for at in range(20)] + [Text("leak", WORDED)]
+    assert "q" in find_leaks({"q": [EXAM]}, lambda: texts).leaks
+    assert find_leaks({"q": [EXAM]}, lambda: texts, lambda _: False).leaks == {}
+
+
+def test_memory_does_not_grow_with_the_training_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metier.evaluate.leaks._BATCH_TOKENS", 4_000)
+    texts = [filler(at) for at in range(10)]
+
+    def peak(many: int) -> int:
+        tracemalloc.start()
+        find_leaks({"q": [EXAM]}, lambda: (Text(f"{at}", f"{texts[at % 10]} {at}") for at in range(many)))
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    peak(30)  # what is imported and remembered once
+    assert peak(240) < 1.3 * peak(40)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("copies", "copied"),
+        ("returns", "returned"),
+        ("running", "runs"),
+        ("transaction", "transactions"),
+        ("makes", "making"),
+    ],
+)
+def test_words_that_differ_in_their_ending_have_one_stem(one: str, other: str) -> None:
+    assert stem(one) == stem(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("three", "3"),
+        ("12", "twelve"),
+        ("1,500", "1500"),
+        ("2.50", "2.5"),
+        ("三十五", "35"),
+        ("一千零二十", "1020"),
+        ("二〇二六", "2026"),
+    ],
+)
+def test_a_number_counts_by_its_value_however_it_is_written(one: str, other: str) -> None:
+    assert tokens(one) == [one] and term(one) == term(other) is not None
+
+
+def test_names_of_programs_stay_whole_and_small_words_say_nothing() -> None:
+    assert term("sqlite3_bind_int") == "sqlite3_bind_int" and term("x") is term("the") is term("的") is None
+    assert tokens("３％ of ＡＢＣ，共三个") == ["3", "of", "abc", "共", "三", "个"]
+
+
+def test_an_excerpt_begins_with_the_word_that_is_asked_for() -> None:
+    assert excerpt("one, two\n three", 1) == "two three"

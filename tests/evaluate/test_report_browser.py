@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from metier.core import Workshop
 from tests.evaluate.report_material import full_report, made
+from tests.evaluate.report_seven import seven_models
 
 pytestmark = pytest.mark.slow
 
@@ -36,15 +38,17 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture(scope="module")
-def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(tmp_path_factory.mktemp("workshop"), full_report(hostile=True)).folder / "report.html"
+@pytest.fixture(scope="module", params=["four models", "seven models"])
+def page_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workshop = tmp_path_factory.mktemp("workshop")
+    if request.param == "four models":
+        return made(workshop, full_report(hostile=True)).folder / "report.html"
+    return Workshop(workshop).make(seven_models(120)).folder / "report.html"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_fits_and_is_silent_offline(browser: Any, page_file: Path, width: int, scheme: str) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+@pytest.mark.parametrize(("width", "language"), [(390, "en"), (390, "zh"), (1280, "en"), (1280, "zh")])
+def test_the_page_fits_and_is_silent_offline(browser: Any, page_file: Path, width: int, language: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
     said: list[str] = []
     asked: list[str] = []
     page = context.new_page()
@@ -54,14 +58,17 @@ def test_the_page_fits_and_is_silent_offline(browser: Any, page_file: Path, widt
     page.goto(page_file.as_uri())
     assert said == []
     assert [url for url in asked if not url.startswith("data:")] == [page_file.as_uri()]
-    assert page.title() == "A model that knows SQLite"
+    page.check(f"#lang-{language}")
+    assert [code for code in ("en", "zh") if page.is_visible(f".page-{code} h1")] == [language]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    wide = "[...document.querySelectorAll('svg.radar text, svg.loss text')].filter(t => {"
+    wide = "[...document.querySelectorAll('svg.radar text, svg.loss text, svg.reliability text')].filter(t => {"
     wide += "const r = t.getBoundingClientRect(); return r.left < 0 || r.right > innerWidth}).map(t => t.textContent)"
     assert page.evaluate(wide) == []
-    box = "document.querySelector('table.figures').parentElement"
-    assert page.evaluate(f"{box}.scrollWidth <= {box}.clientWidth"), "the figures need scrolling"
-    small = "[...document.querySelectorAll('svg text')].filter(t => t.getBoundingClientRect().height < 9).length"
+    boxes = "[...document.querySelectorAll('table.figures, table.stacked')].filter(t => t.checkVisibility())"
+    boxes += ".filter(t => t.parentElement.scrollWidth > t.parentElement.clientWidth + 1).map(t => t.className)"
+    assert page.evaluate(boxes) == [], "a table needs scrolling"
+    small = "[...document.querySelectorAll('svg text')].filter(t => t.checkVisibility())"
+    small += ".filter(t => t.getBoundingClientRect().height < 9).length"
     assert page.evaluate(small) == 0
     context.close()
 
@@ -88,6 +95,21 @@ def test_text_stands_out_from_its_ground_in_light_and_dark(browser: Any, page_fi
         page.goto(page_file.as_uri())
         assert page.evaluate(contrast) == [], scheme
         context.close()
+
+
+def test_language_and_models_are_chosen_by_keyboard(browser: Any, page_file: Path) -> None:
+    page = browser.new_context(offline=True).new_page()
+    page.goto(page_file.as_uri())
+    page.focus("#lang-en")
+    page.keyboard.press("ArrowRight")
+    assert page.is_visible(".page-zh h1") and not page.is_visible(".page-en h1")
+    first = ".page-zh svg.radar .m0"
+    assert page.is_visible(first)
+    page.focus("#zh-pick-0")
+    page.keyboard.press("Space")
+    assert not page.is_visible(first) and page.is_visible(".page-zh svg.radar .m1")
+    names = "[...document.querySelectorAll('.page-zh input, .page-zh .scroll')].filter(e => e.tabIndex >= 0)"
+    assert page.evaluate(f"{names}.every(e => e.labels?.length || e.getAttribute('aria-label'))")
 
 
 def test_the_page_prints(browser: Any, page_file: Path, tmp_path: Path) -> None:

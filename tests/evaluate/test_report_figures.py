@@ -13,7 +13,7 @@ from metier.evaluate.report.figures import Difference, Figures, Verdict, unpaire
 from metier.evaluate.report.metrics import Subject, each_once, radar_value
 from metier.evaluate.report.numbers import duration, percent, significant, tell_change, tell_change_interval, ticks
 from metier.evaluate.report.story import costliest_stage, story
-from metier.evaluate.report.words import ENGLISH
+from metier.evaluate.report.words_en import ENGLISH
 
 PERPLEXITY = Subject("perplexity", "held_out")
 EXECUTION = Subject("execution", "new_wording")
@@ -36,7 +36,7 @@ def test_perplexities_are_compared_as_ratios() -> None:
     assert found.value == approx(-0.2)
     assert (found.low, found.high) == approx((-0.25, -0.15))
     assert found.verdict is Verdict.BETTER
-    assert tell_change(found) == "−20.0%" and tell_change_interval(found) == "−25.0% to −15.0%"
+    assert tell_change(found, ENGLISH) == "−20.0%" and tell_change_interval(found, ENGLISH) == "−25.0% to −15.0%"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_no_number_is_rounded_to_nothing_or_to_everything() -> None:
         "1,204",
         "1.500",
     ]
-    assert [duration(seconds) for seconds in (0.004, 4.04, 59.6, 725, 12000)] == [
+    assert [duration(seconds, ENGLISH) for seconds in (0.004, 4.04, 59.6, 725, 12000)] == [
         "4 ms",
         "4.0 s",
         "1 min 0 s",
@@ -123,7 +123,7 @@ def test_the_story_says_what_was_learnt_what_was_lost_and_which_stage_it_cost() 
     found = figures(base=(0.0, 2.0), cpt=(0.0, 2.1), sft=(0.4, 2.6))
     told = story(found, ENGLISH)
     assert told.sentences == [
-        "“sft” is clearly better than “base” in all 1 measures of the trade.",
+        "“sft” is clearly better than “base” in the one measure of the trade.",
         "Of 1 measures of what “base” could do before, 1 got clearly worse.",
     ]
     assert [one.subject for one in told.better] == [EXECUTION] and [one.subject for one in told.worse] == [REPLIES]

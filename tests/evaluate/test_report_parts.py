@@ -18,7 +18,8 @@ from metier.evaluate.report.flow import bars, flow
 from metier.evaluate.report.made import flat, made
 from metier.evaluate.report.metrics import Subject
 from metier.evaluate.report.training import Point, curve, smoothed, thinned
-from metier.evaluate.report.words import ENGLISH, NAMES, counted, name_of
+from metier.evaluate.report.words import counted, name_of
+from metier.evaluate.report.words_en import ENGLISH, NAMES
 from tests.evaluate.report_material import FakeDocuments, FakeModel
 
 ONE, TWO = Subject("execution", "new_wording"), Subject("execution", "repair")
@@ -164,5 +165,5 @@ def test_nested_values_are_told_one_by_one_and_rows_by_their_first_text() -> Non
 
 def test_known_figures_have_names_and_unknown_ones_keep_theirs() -> None:
     assert len({name for name, _ in NAMES.values()}) == len(NAMES)
-    assert name_of(Subject("new_figure", "some_split")) == "new figure (some split)"
-    assert counted(1, "row") == "1 row" and counted(1424, "row") == "1,424 rows"
+    assert name_of(Subject("new_figure", "some_split"), ENGLISH) == "new figure (some split)"
+    assert counted(1, "row", ENGLISH) == "1 row" and counted(1424, "row", ENGLISH) == "1,424 rows"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from metier.core import Artifact, Mistake, Step, Work, Workshop
 from metier.core.entries import Entry
 from metier.core.markdown import blocks, plain
+from metier.core.questions import MAX_WORDS, Pair, Rejected, in_sentence_case, own_sentences, pair, vocabulary
 from metier.core.types import Document, Documents
 from metier.instruct.doc_qa import DocQa, as_conversations, structural_pairs
-from metier.instruct.questions import MAX_WORDS, Pair, Rejected, in_sentence_case, own_sentences, pair, vocabulary
 
 TEXT = """# Locks
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from metier.core.chat import Reply, ScriptedChat
+from metier.core.questions import Pair, Rejected
 from metier.core.types import Document
-from metier.instruct.questions import Pair, Rejected
 from metier.instruct.teacher import Teacher, parts, read_pairs
 
 FACT = "A checkpoint moves the pages of the log back into the database file."

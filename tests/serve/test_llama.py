@@ -38,6 +38,25 @@ def test_greedy_replies_are_alike_and_sampled_ones_follow_their_seed(chat: Llama
     assert first[0] != first[1]
 
 
+def test_a_repetition_penalty_is_the_engines_over_the_whole_prompt(chat: LlamaChat, tiny_model_folder: Path) -> None:
+    from metier.core.engine import EngineChat
+
+    engine = EngineChat(tiny_model_folder, Host(cores=1, threads=1, memory_bytes=1 << 30), "float32")
+    far = [
+        Message("user", "Which rows were read? " * 12)
+    ]  # more than the 64 tokens that llama.cpp would look back over
+    for decoding in (Decoding(max_tokens=12, repetition_penalty=1.5), Decoding(max_tokens=12, repetition_penalty=3.0)):
+        for asked in (ASK, far):
+            assert chat.complete([asked], decoding)[0][0].text == engine.complete([asked], decoding)[0][0].text
+
+
+def test_only_the_likeliest_are_drawn_where_top_k_says_so(chat: LlamaChat) -> None:
+    (greedy,), (drawn,) = (
+        chat.complete([ASK], Decoding(max_tokens=8, temperature=t, top_k=k)) for t, k in ((0.0, 0), (2.0, 1))
+    )
+    assert drawn[0].text == greedy[0].text
+
+
 def test_a_stream_is_the_reply_in_pieces(chat: LlamaChat) -> None:
     decoding = Decoding(max_tokens=12)
     pieces = list(chat.stream(ASK, decoding))

@@ -17,6 +17,7 @@ from metier import __version__
 COMMANDS = {
     "demo": ("demo", "Make a SQLite specialist from its manual, measure it and report: the whole line, once."),
     "init": ("init", "Write a commented recipe into a new folder."),
+    "advise": ("advise", "Say whether to prompt, retrieve, pre-train or fine-tune, with which settings and why."),
     "plan": ("recipes", "Say what a recipe will do, what it needs and how long it takes, before it starts."),
     "run": ("recipes", "Make what a recipe asks for, or one target in it; go on where the last run stopped."),
     "why": ("recipes", "Say, field by field, why a step would run again."),
@@ -25,6 +26,7 @@ COMMANDS = {
     "show": ("workshop", "Look into one artifact: its record, its ledger, its rows, the loss mask."),
     "report": ("workshop", "Print the figures of a finished recipe, or where its page is."),
     "gate": ("gate", "Say whether a model has lost something against another: exit code 0 or 1, for CI."),
+    "fix": ("fix", "Show what the doctor would change in the recipe, and change it with --write."),
     "chat": ("models", "Talk to an exported model in the terminal."),
     "serve": ("models", "Serve an exported model over the OpenAI protocol."),
 }

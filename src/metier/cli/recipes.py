@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metier.cli.options import json_option, open_recipe, open_workshop, recipe_and_targets, recipe_options
+from metier.cli.planning import planned_training, training_options
 
 if TYPE_CHECKING:
     from metier.core.plan import Plan, Planned
@@ -64,19 +65,31 @@ def run(targets: tuple[str, ...], recipe: Path, workshop: Path | None, changes: 
 @click.command(name="plan")
 @click.argument("targets", nargs=-1)
 @recipe_options
+@training_options
 @json_option
 def plan(
-    targets: tuple[str, ...], recipe: Path, workshop: Path | None, changes: tuple[str, ...], as_json: bool
+    targets: tuple[str, ...],
+    recipe: Path,
+    workshop: Path | None,
+    changes: tuple[str, ...],
+    as_json: bool,
+    **training: Any,
 ) -> None:
     """Say what a recipe will do, what it needs and how long it takes. Nothing is made.
+
+    With --model, plan one training instead: what fits on which machine, how it is laid out, and how it is started.
 
     \b
     Examples:
       metier plan
       metier plan law/metier.yaml report --set cpt.tokens=2000000
+      metier plan --model 8B --host 8xA100-80G
+      metier plan --model 70B --method lora --host 2x8xH100-80G --length 4096 --write cluster/
     """
     from metier.core.plan import plan as make_plan
 
+    if planned_training(training, as_json, bool(targets)):
+        return
     recipe, targets = recipe_and_targets(recipe, targets)
     loaded, shop = open_recipe(recipe, changes), open_workshop(recipe, workshop)
     planned = make_plan(shop, _targets(loaded, targets), loaded.names)

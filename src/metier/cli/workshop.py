@@ -199,22 +199,23 @@ def report(
     \b
     Examples:
       metier report
-      metier report --json | jq '.[] | select(.name == "execution")'
+      metier report --json | jq '.figures[] | select(.name == "execution")'
+      metier report --json | jq '.training_needed.enough, .benchmarks.differences'
     """
     from metier.core.types import Report
 
     recipe, targets = recipe_and_targets(recipe, targets)
     loaded, shop = open_recipe(recipe, changes), open_workshop(recipe, workshop)
     found = finished(loaded, shop, Report, targets[0] if targets else None)
-    figures = json.loads((found.folder / "report.json").read_text())
+    told = json.loads((found.folder / "report.json").read_text())
     if as_json:
-        click.echo(json.dumps(figures, indent=2))
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
         return
     from rich.console import Console
     from rich.table import Table
 
     table = Table("figure", "split", "model", "value", "95% interval", "n", box=None, pad_edge=False)
-    for row in figures:
+    for row in told["figures"]:
         interval = f"{row['low']:.3g} to {row['high']:.3g}" if row["low"] is not None else ""
         table.add_row(row["name"], row["split"], row["model"], f"{row['value']:.3g}", interval, str(row["n"] or ""))
     Console().print(table)

@@ -25,6 +25,10 @@ class Decoding(BaseModel):
 
     temperature: float = Field(0.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus share")
+    top_k: int = Field(0, ge=0, description="only so many of the likeliest tokens are drawn from; 0 is all")
+    repetition_penalty: float = Field(
+        1.0, gt=0, description="by which the logits of tokens already in prompt or answer are lowered; 1 is none"
+    )
     max_tokens: int = Field(128, ge=1, description="most tokens of one answer")
     seed: int = Field(0, description="seed of the random draw")
     samples: int = Field(1, ge=1, description="answers to each conversation")
@@ -88,8 +92,24 @@ class Endpoint(BaseModel):
     timeout_seconds: float = Field(120.0, gt=0, description="longest wait for one answer")
 
 
+LOOKS_BACK = 1 << 16
+"""Tokens over which llama.cpp is told to penalise: it would take 64, and all others take the whole context."""
+
+
+def beyond_openai(decoding: Decoding) -> dict[str, Any]:
+    """Return what OpenAI's interface has no name for, under vLLM's and llama.cpp's names; {} where all is off."""
+    more: dict[str, Any] = {"top_k": decoding.top_k} if decoding.top_k else {}
+    penalty = decoding.repetition_penalty
+    if penalty != 1:
+        more |= {"repetition_penalty": penalty, "repeat_penalty": penalty, "repeat_last_n": LOOKS_BACK}
+    return more
+
+
 class OpenAIChat:
     """A Chat over an OpenAI-compatible endpoint, with the official client (two retries, exponential back-off).
+
+    `top_k` and `repetition_penalty` are not in OpenAI's interface. vLLM, SGLang and llama.cpp take them beside it, and
+    they are sent where a decoding asks for them; an endpoint that passes over what it does not know will not say so.
 
     Raises:
         Mistake: the key's variable is not set. Failure: the endpoint does not answer as it should.
@@ -127,6 +147,7 @@ class OpenAIChat:
                 top_p=decoding.top_p,
                 max_tokens=decoding.max_tokens,
                 seed=decoding.seed + index,
+                extra_body=beyond_openai(decoding),
             )
         except OpenAIError as error:
             raise Failure(

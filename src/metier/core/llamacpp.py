@@ -10,31 +10,43 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from metier.core.chat import LOOKS_BACK
 from metier.core.errors import Failure, Mistake
 from metier.core.gguf_header import gguf_metadata
 
 _PROMPT_CACHE_MIB = 256  # llama.cpp would keep up to 8 GiB of old prompts in memory
 
 
+SAMPLERS = "penalties;temperature;top_k;top_p;min_p"
+"""In which order llama.cpp changes the distribution that it draws from."""
+
+
 class Sampling(NamedTuple):
-    """How answers are drawn when a request does not say. Temperature 0 is greedy; 0 turns top_k and min_p off."""
+    """How answers are drawn when a request does not say. Temperature 0 is greedy; 0 turns top_k and min_p off.
+
+    A `repetition_penalty` of 1 is none, and looks back over the whole prompt and answer. `max_tokens` is the longest
+    answer, None as long as fits.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    max_tokens: int | None = None
 
     @classmethod
     def of_model(cls, model_folder: Path) -> Sampling:
         """Return what the `generation_config.json` of a Hugging Face folder asks for: greedy unless `do_sample`."""
         path = model_folder / "generation_config.json"
         config: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-        if not config.get("do_sample"):
-            return cls()
-        # The values that transformers takes where the file is silent.
-        wanted = {"temperature": 1.0, "top_p": 1.0, "top_k": 50, "min_p": 0.0}
-        told = {name: config.get(name) for name in wanted}
-        return cls(**{name: wanted[name] if told[name] is None else told[name] for name in wanted})  # type: ignore[arg-type]
+        drawn: dict[str, Any] = {}
+        if config.get("do_sample"):
+            # The values that transformers takes where the file is silent.
+            drawn = {"temperature": 1.0, "top_p": 1.0, "top_k": 50, "min_p": 0.0}
+            drawn = {name: silent if config.get(name) is None else config[name] for name, silent in drawn.items()}
+        penalty = config.get("repetition_penalty") or 1.0
+        return cls(**drawn, repetition_penalty=penalty, max_tokens=config.get("max_new_tokens"))
 
 
 class Llama:
@@ -165,5 +177,9 @@ def _parameters(
     parameters.cache_ram_mib = _PROMPT_CACHE_MIB
     parameters.verbosity = 1
     chosen = parameters.sampling
-    chosen.temp, chosen.top_p, chosen.top_k, chosen.min_p = sampling
+    chosen.temp, chosen.top_p, chosen.top_k, chosen.min_p = sampling[:4]
+    chosen.penalty_repeat, chosen.penalty_last_n = sampling.repetition_penalty, LOOKS_BACK
+    # As transformers and vLLM do it; llama.cpp's own order cuts the tail before the temperature flattens it.
+    chosen.samplers = SAMPLERS
+    parameters.n_predict = sampling.max_tokens or -1
     return parameters

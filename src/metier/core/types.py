@@ -60,7 +60,10 @@ class Documents(Artifact):
 
 
 class Conversation(NamedTuple):
-    """Messages that end in an assistant's. `check` is what a Scorer needs to grade another answer, if one can."""
+    """Messages that end in an assistant's. `check` is what a Scorer needs to grade another answer, if one can.
+
+    `weights` says of each message whether it is trained, 1 or 0, where not every answer is.
+    """
 
     id: str
     messages: list[Message]
@@ -69,6 +72,7 @@ class Conversation(NamedTuple):
     source: str = ""
     cluster: str | None = None
     check: dict[str, Any] | None = None
+    weights: list[int] | None = None
 
 
 class Conversations(Artifact):
@@ -85,6 +89,7 @@ class Conversations(Artifact):
             if split is None or row["split"] == split:
                 row["messages"] = [Message(**message) for message in row["messages"]]
                 row["check"] = json.loads(row["check"]) if row["check"] else None
+                row["weights"] = json.loads(weights) if (weights := row.get("weights")) else None
                 yield Conversation(**row)
 
     @classmethod
@@ -93,7 +98,9 @@ class Conversations(Artifact):
 
         def plain(row: Conversation) -> dict[str, Any]:
             check = json.dumps(row.check, ensure_ascii=False) if row.check is not None else None
-            return {**row._asdict(), "messages": [m._asdict() for m in row.messages], "check": check}
+            weights = json.dumps(row.weights) if row.weights is not None else None
+            messages = [message._asdict() for message in row.messages]
+            return {**row._asdict(), "messages": messages, "check": check, "weights": weights}
 
         return write_rows(folder / "conversations", map(plain, conversations), cls.columns)
 

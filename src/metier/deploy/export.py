@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from metier.core import Estimate, Host, Step, Work
+from metier.core.chat import LOOKS_BACK
 from metier.core.files import write_json_atomic, write_text_atomic
 from metier.core.gguf_header import gguf_metadata
 from metier.core.llamacpp import Llama, Sampling
@@ -127,6 +128,9 @@ class ExportModel(Step[Export]):
             "general.sampling.top_k": sampling.top_k,
             "general.sampling.min_p": sampling.min_p,
         }
+        if sampling.repetition_penalty != 1:
+            told["general.sampling.penalty_repeat"] = sampling.repetition_penalty
+            told["general.sampling.penalty_last_n"] = LOOKS_BACK
         if origin.model:
             told["general.base_models"] = [{"name": origin.model}]
         return {key: value for key, value in told.items() if value is not None}

@@ -67,7 +67,11 @@ def modelfile(
     lines += [f'PARAMETER stop "{stop}"' for stop in stops]
     # Ollama's own defaults (temperature 0.8, top_k 40, repeat_penalty 1.1) would answer unlike the examined model.
     values = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k or 1_000_000}
-    values |= {"min_p": sampling.min_p, "repeat_penalty": 1.0, "num_ctx": context_tokens}
+    values |= {"min_p": sampling.min_p, "repeat_penalty": sampling.repetition_penalty, "num_ctx": context_tokens}
+    if sampling.repetition_penalty != 1:
+        values["repeat_last_n"] = -1  # over all of the context, as the penalty was examined; Ollama's own is 64 tokens
+    if sampling.max_tokens is not None:
+        values["num_predict"] = sampling.max_tokens
     lines += [f"PARAMETER {name} {value}" for name, value in values.items()]
     return "\n".join(lines) + "\n"
 

@@ -27,10 +27,12 @@ class AnswerLog:
 
     Args:
         path: the file; made when the first row is added. None keeps the rows in memory only.
+        notes: what else is written into the row of an item, such as the passages it was shown.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, notes: Mapping[Place, Mapping[str, Any]] | None = None) -> None:
         self.path = path
+        self._notes = notes or {}
         self.rows: dict[Place, dict[str, Any]] = {}
         if path is not None:
             self.rows = {place_of(row): row for row in read_journal(path)}
@@ -44,7 +46,7 @@ class AnswerLog:
 
     def add_all(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keep rows that came together, and write them through to the file."""
-        found = [dict(row) for row in rows]
+        found = [{**row, **self._notes.get(place_of(row), {})} for row in rows]
         self.rows.update((place_of(row), row) for row in found)
         if self.path is not None and found:
             append_to_journal(self.path, found)

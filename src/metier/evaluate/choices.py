@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from metier.core.chat import Message
+from metier.evaluate import dimensions
 from metier.evaluate.answer_log import AnswerLog, Place
 from metier.evaluate.multiple_choice import Item
 
@@ -33,15 +34,28 @@ def chance(items: Sequence[Item]) -> float:
     return sum(1 / len(item.options) for item in items) / len(items)
 
 
+def question(item: Item) -> list[Message]:
+    """Return an item as it is asked."""
+    return [Message("user", item.question)]
+
+
 def choose_all(
-    chat: EngineChat, items: Sequence[Item], log: AnswerLog, seen: Callable[[int], None] = lambda _: None
+    chat: EngineChat,
+    items: Sequence[Item],
+    log: AnswerLog,
+    seen: Callable[[int], None] = lambda _: None,
+    asked_as: Callable[[Item], Sequence[Message]] = question,
 ) -> None:
-    """Score the options of the items that `log` does not hold yet, and add each choice."""
+    """Score the options of the items that `log` does not hold yet, and add each choice.
+
+    Args:
+        asked_as: the messages that an item's options answer.
+    """
     left = [item for item in items if place(item) not in log]
     seen(len(items) - len(left))
     for at in range(0, len(left), _TOGETHER):
         some = left[at : at + _TOGETHER]
-        asked = [[Message("user", item.question)] for item in some for _ in item.options]
+        asked = [messages for item in some for messages in [asked_as(item)] * len(item.options)]
         scores = iter(chat.reply_likelihoods(asked, [option for item in some for option in item.options]))
         log.add_all(chosen(item, [next(scores) for _ in item.options]) for item in some)
         seen(len(some))
@@ -55,9 +69,12 @@ def chosen(item: Item, scores: Sequence[Likelihood]) -> dict[str, Any]:
         **place(item)._asdict(),
         "task": item.kind,
         "cluster": item.source,
+        "dimension": dimensions.of_item(item),
         "question": item.question,
         "expected": item.options[item.answer],
         "answer": item.options[best],
         "score": float(best == item.answer),
         "reason": f"nats per byte: {', '.join(f'{value:.3f}' for value in per_byte)}",
+        "option_nats": [round(score.nats, 4) for score in scores],
+        "option_bytes": [len(option.encode()) for option in item.options],
     }

@@ -15,6 +15,9 @@ from metier.evaluate.answer_log import AnswerLog, Place
 from metier.evaluate.perplexity import PER_BYTE, TEXT
 from metier.evaluate.statistics import Interval, paired_difference, perplexity_ratio
 
+SETTING = "setting.json"
+"""The file beside scores.json that says how a model was asked, and which figures were not measured so."""
+
 _LOWER_IS_BETTER = ("perplexity", "sql_to_general_prompts")
 
 
@@ -76,7 +79,9 @@ class Difference(NamedTuple):
 
 
 def compare(first: Scores, second: Scores) -> list[Difference]:
-    """Return the paired differences of all figures, in the order of the exam.
+    """Return the paired differences of all figures that both have, in the order of the exam.
+
+    A model that was shown examples or passages is not measured on all that the exam holds; its setting says on what.
 
     Raises:
         Mistake: they were examined with unlike exams, or not under the same conditions.
@@ -90,7 +95,8 @@ def compare(first: Scores, second: Scores) -> list[Difference]:
             found=f"{', '.join(unlike)} of {first.folder.name} and {second.folder.name} differ",
             hint="examine both models with the same `exam` step",
         )
-    logs = [AnswerLog(scores.folder / "answers.jsonl").rows for scores in (first, second)]
+    skipped = _skipped(first.folder) | _skipped(second.folder)
+    logs = [_answers(scores.folder, skipped) for scores in (first, second)]
     if list(logs[0]) != list(logs[1]):
         raise Failure(
             "two examinations with one exam hold different items",
@@ -104,14 +110,21 @@ def compare(first: Scores, second: Scores) -> list[Difference]:
     for (name, split), places in parts.items():
         pair = ([logs[0][place] for place in places], [logs[1][place] for place in places])
         if "nats" in pair[0][0]:
-            units = [(PER_BYTE, "bytes"), (name, "tokens")] if name == TEXT else [(name, "tokens")]
-            found += [_ratio(shown, split, *pair, unit) for shown, unit in units]
+            if name == TEXT:
+                found.append(_ratio(PER_BYTE, split, *pair, "bytes"))
+            # models with unlike tokenizers are compared on a text per byte alone
+            if name != TEXT or _units(pair[0]) == _units(pair[1]):
+                found.append(_ratio(name, split, *pair, "tokens"))
         else:
             found.append(_difference(name, split, *pair))
     return found
 
 
 Rows = Sequence[Mapping[str, Any]]
+
+
+def _units(rows: Rows) -> list[int]:
+    return [row["tokens"] for row in rows]
 
 
 def _ratio(name: str, split: str, first: Rows, second: Rows, unit: str) -> Difference:
@@ -136,6 +149,19 @@ def _difference(name: str, split: str, first: Rows, second: Rows) -> Difference:
 
 def _bounds(interval: Interval) -> tuple[float, float, float, int]:
     return interval.value, interval.low, interval.high, interval.n
+
+
+def _answers(folder: Path, skipped: frozenset[str]) -> dict[Place, dict[str, Any]]:
+    rows = AnswerLog(folder / "answers.jsonl").rows
+    return {place: row for place, row in rows.items() if place.name not in skipped}
+
+
+def _skipped(folder: Path) -> frozenset[str]:
+    path = folder / SETTING
+    try:
+        return frozenset(json.loads(path.read_text())["skipped"]) if path.is_file() else frozenset()
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failure(f"{path} cannot be read", hint=f"remove {folder} and run again") from error
 
 
 def _card(folder: Path) -> dict[str, Any]:

@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import ClassVar, Literal, NamedTuple, TypeVar
 
 from pydantic import Field
 
-from metier.core import Mistake, Step, Work
+from metier.core import Artifact, Mistake, Step, Work
+from metier.core.files import write_text_atomic
 from metier.core.types import HELD_OUT, TRAIN, Conversation, Conversations, Document, Documents, Exam, Model
 from metier.evaluate import execution
 from metier.evaluate.forgetting import general_requests, replies_to
-from metier.evaluate.leaks import LEAK_SHARE, found_in_training
-from metier.evaluate.material import Conditions, GeneralPrompt, Material, Passage, passages, sample_rows
+from metier.evaluate.leak_check import (
+    INDEX,
+    LEAKS,
+    TRAINED_ON,
+    item_texts,
+    look,
+    row_texts,
+    training_texts,
+    words,
+    write_leaks,
+)
+from metier.evaluate.leaks import Leak
+from metier.evaluate.material import Conditions, GeneralPrompt, Material, Passage, passages, read_material, sample_rows
 from metier.evaluate.multiple_choice import Item, items
+from metier.evaluate.open_questions import SHEET, open_questions, sheet
+from metier.evaluate.own_exam import check_bias
 
 _LEAST_OF_A_DOCUMENT = 600  # characters: shorter stretches are read almost without context
-_SPARE = 1.25  # so much more is drawn than asked for, to make up for what the leak check takes away
+_SPARE = 1.5  # so much more is drawn than asked for, to make up for what the leak check takes away
 
 T = TypeVar("T", Passage, Item, Conversation)
 
 
 class MakeExam(Step[Exam]):
-    """Make an exam from held-out documents and held-out tasks, checked word for word against what is trained on.
+    """Make an exam from held-out documents and held-out tasks, held against what is trained on.
 
-    It holds passages, multiple-choice questions, tasks graded by their own scorers, and general requests with the
-    origin model's replies. Its digest goes with every result; results of unlike exams are not compared.
+    It holds passages, multiple-choice and open questions, tasks graded by their own scorers, and general requests with
+    the origin model's replies. Its digest goes with every result; results of unlike exams are not compared.
+
+    What stands in the training data is left out: of passages and tasks what is there word for word, of questions made
+    here also what is there in other words. `leaks.jsonl` shows both side by side. questions.csv is for people to read.
     """
 
     name: ClassVar[str] = "exam"
+    version: ClassVar[int] = 2  # reworded leaks are found
     extras: ClassVar[tuple[str, ...]] = ("evaluate",)
 
     corpus: Step[Documents] = Field(description="Documents of the trade, split; only those held out are asked about.")
@@ -42,6 +59,13 @@ class MakeExam(Step[Exam]):
     characters: int = Field(40_000, ge=0, description="Characters of the trade's texts whose perplexity is measured.")
     general_characters: int = Field(16_000, ge=0, description="Characters of general texts, likewise.")
     choices: int = Field(120, ge=0, description="Multiple-choice questions at the most.")
+    open_questions: int = Field(0, ge=0, description="Open questions at the most, beside those among the tasks.")
+    own: tuple[Step[Exam], ...] = Field((), description="Exams of one's own, whose questions are asked too.")
+    trained_on: tuple[Step[Artifact], ...] = Field((), description=TRAINED_ON)
+    index: tuple[Step[Documents], ...] = Field((), description=INDEX)
+    bias_bound: float = Field(
+        0.2, gt=0, le=1, description="Surely so much above guessing, a rule without knowledge makes the exam useless."
+    )
     executed_per_split: int = Field(100, ge=0, description="Executed tasks of each split at the most.")
     prose_per_split: int = Field(40, ge=0, description="Tasks of each split graded by agreement, at the most.")
     general_prompts: int = Field(48, ge=0, le=64, description="General requests, of the 64 there are.")
@@ -60,13 +84,15 @@ class MakeExam(Step[Exam]):
         )
         if not any(material[1:]):
             raise Mistake("the exam would be empty", hint="give it `tasks`, or a corpus with held-out documents")
+        check_bias(work, kept.items, kept.rows, self.bias_bound, None)
         material.write(work.folder)
+        write_text_atomic(work.folder / SHEET, sheet(kept.items, kept.rows))
         work.figure("digest", material.digest)
         work.figure("counts", material.card()["counts"])
 
     def _draw(self, work: Work) -> Drawn:
         held_out = list(work.made(self.corpus).rows(HELD_OUT))
-        if not held_out and (self.characters or self.choices):
+        if not held_out and (self.characters or self.choices or self.open_questions):
             raise Mistake(
                 "no document of the corpus is held out, so there is nothing to ask about",
                 hint="give the exam the result of a `split` step",
@@ -76,9 +102,18 @@ class MakeExam(Step[Exam]):
         asked = items(held_out, random.Random(self.seed + 1))
         asked = sorted(rng.sample(asked, min(len(asked), int(self.choices * _SPARE))), key=lambda item: item.id)
         rows = [row for step in self.tasks for row in self._rows(work, step)]
-        general = self._general_documents(work)
+        told = open_questions(held_out, rows, self.seed) if self.open_questions else []
+        told = sample_rows(told, int(self.open_questions * _SPARE), random.Random(self.seed + 2))
+        own = [read_material(work.made(step).folder) for step in self.own]
+        general = passages(self._general_documents(work), "general", self.general_characters, _LEAST_OF_A_DOCUMENT, rng)
         return Drawn(
-            texts, passages(general, "general", self.general_characters, _LEAST_OF_A_DOCUMENT, rng), asked, rows
+            texts,
+            general,
+            asked,
+            rows,
+            told,
+            [item for material in own for item in material.items],
+            [row for material in own for row in material.rows],
         )
 
     def _rows(self, work: Work, step: Step[Conversations]) -> list[Conversation]:
@@ -103,35 +138,28 @@ class MakeExam(Step[Exam]):
         return held_out or documents
 
     def _without_leaks(self, work: Work, drawn: Drawn) -> Drawn:
-        texts = {f"passage {at}": passage.text for at, passage in enumerate(drawn.passages)}
-        texts |= {f"item {at}": _asked(item) for at, item in enumerate(drawn.items)}
-        texts |= {f"row {at}": _words(row) for at, row in enumerate(drawn.rows)}
-        with work.progress("looking for leaks", None, "training texts") as bar:
-
-            def counted() -> Iterator[str]:
-                for text in self._training_texts(work):
-                    bar.advance()
-                    yield text
-
-            shares = found_in_training(texts, counted())
-        rows: list[Conversation] = []
+        exam = {f"passage {at}": [passage.text] for at, passage in enumerate(drawn.passages)}
+        exam |= {f"item {at}": item_texts(item) for at, item in enumerate(drawn.items)}
+        exam |= {f"row {at}": [words(row)] for at, row in enumerate(drawn.rows)}
+        exam |= {f"open {at}": row_texts(row) for at, row in enumerate(drawn.open)}
+        exam |= {f"own item {at}": item_texts(item) for at, item in enumerate(drawn.own_items)}
+        exam |= {f"own row {at}": row_texts(row) for at, row in enumerate(drawn.own_rows)}
+        training = training_texts(work, (self.corpus, *self.tasks, *self.trained_on), self.index)
+        # A generated task may be as like those trained on as its split says, and a passage as like its neighbours.
+        leaks = look(work, exam, training, lambda id: id.split()[0] not in ("passage", "row")).leaks
+        write_leaks(work.folder / LEAKS, leaks.values())
+        tasks: list[Conversation] = []
         for name, group in _by_split(drawn.rows).items():
-            rows += _clean(work, f"{name} task", group, shares)
-        return Drawn(
-            _clean(
-                work, "passage", [(p, f"passage {at}") for at, p in enumerate(drawn.passages)], shares, self.characters
-            ),
-            drawn.general,
-            _clean(work, "question", [(i, f"item {at}") for at, i in enumerate(drawn.items)], shares, self.choices),
-            rows,
-        )
-
-    def _training_texts(self, work: Work) -> Iterator[str]:
-        for document in work.made(self.corpus).rows(TRAIN):
-            yield document.text
-        for step in self.tasks:
-            for row in work.made(step).rows(TRAIN):
-                yield _words(row)
+            tasks += _clean(work, f"{name} task", group, leaks)
+        kept_passages = _clean(work, "passage", _named("passage", drawn.passages), leaks, self.characters)
+        kept_items = _clean(work, "question", _named("item", drawn.items), leaks, self.choices)
+        told: list[Conversation] = []
+        if drawn.open:
+            told = _clean(work, "open question", _named("open", drawn.open), leaks, self.open_questions)
+        if self.own:
+            kept_items += _clean(work, "own question", _named("own item", drawn.own_items), leaks)
+            told += _clean(work, "own task", _named("own row", drawn.own_rows), leaks)
+        return drawn._replace(passages=kept_passages, items=kept_items, rows=tasks + told)
 
     def _general_prompts(self, work: Work) -> list[GeneralPrompt]:
         from metier.core.engine import EngineChat
@@ -152,16 +180,13 @@ class Drawn(NamedTuple):
     general: list[Passage]
     items: list[Item]
     rows: list[Conversation]
+    open: list[Conversation]
+    own_items: list[Item]
+    own_rows: list[Conversation]
 
 
-def _asked(item: Item) -> str:
-    """Return what of a question comes from the documents: what it quotes, and the right option; its frame does not."""
-    quoted = re.findall(r'"(.+?)(?: \.\.\.)?"', item.question, re.DOTALL)
-    return " ".join([*(quoted or [item.question]), item.options[item.answer]])
-
-
-def _words(row: Conversation) -> str:
-    return "\n".join(message.content for message in row.messages)
+def _named(name: str, parts: list[T]) -> list[tuple[T, str]]:
+    return [(part, f"{name} {at}") for at, part in enumerate(parts)]
 
 
 def _by_split(rows: list[Conversation]) -> dict[str, list[tuple[Conversation, str]]]:
@@ -172,10 +197,11 @@ def _by_split(rows: list[Conversation]) -> dict[str, list[tuple[Conversation, st
 
 
 def _clean(
-    work: Work, unit: str, drawn: list[tuple[T, str]], shares: dict[str, float], limit: int | None = None
+    work: Work, unit: str, drawn: list[tuple[T, str]], leaks: Mapping[str, Leak], limit: int | None = None
 ) -> list[T]:
     """Return what does not stand in the training data, up to `limit` (characters of passages, or items)."""
-    clean = [item for item, id in drawn if shares[id] < LEAK_SHARE]
+    clean = [item for item, id in drawn if id not in leaks]
+    copied = sum(id in leaks and leaks[id].kind == "verbatim" for _, id in drawn)
     kept: list[T] = []
     size = 0
     for item in clean:
@@ -183,7 +209,11 @@ def _clean(
             break
         kept.append(item)
         size += len(item.text) if isinstance(item, Passage) else 1
-    reasons = {"stands in the training data": len(drawn) - len(clean), "spare": len(clean) - len(kept)}
+    reasons = {
+        "stands in the training data": copied,
+        "stands there in other words": len(drawn) - len(clean) - copied,
+        "spare": len(clean) - len(kept),
+    }
     dropped = {reason: count for reason, count in reasons.items() if count}
     work.count(unit, len(drawn), len(kept), dropped, made={f"exam {unit}": len(kept)})
     return kept

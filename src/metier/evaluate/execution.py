@@ -12,6 +12,7 @@ from metier.core.errors import Mistake
 from metier.core.scorers import scorer_for
 from metier.core.types import Conversation
 from metier.core.types import Score as Figure
+from metier.evaluate import dimensions
 from metier.evaluate.answer_log import AnswerLog, Place
 from metier.evaluate.statistics import Interval, mean_of_clusters, share_of_clusters
 
@@ -46,6 +47,7 @@ def graded(row: Conversation, reply: Reply) -> dict[str, Any]:
         **place(row)._asdict(),
         "task": row.task,
         "cluster": row.cluster,
+        "dimension": dimensions.of_row(row),
         "question": "\n\n".join(message.content for message in row.messages[:-1]),
         "expected": row.messages[-1].content,
         "answer": reply.text,

@@ -33,7 +33,11 @@ _NEAREST = 10  # wrong options are drawn from the so many nearest in length on e
 
 
 class Item(NamedTuple):
-    """One question with four options, of which `options[answer]` is right. `source` is the document's id."""
+    """One question with options, four if made from documents, of which `options[answer]` is right.
+
+    `source` is the document's id, or what groups questions of a team's own. `dimension` is stated by an exam of one's
+    own; `dimensions.of_item` says it for others.
+    """
 
     id: str
     question: str
@@ -41,6 +45,7 @@ class Item(NamedTuple):
     answer: int
     source: str
     kind: str
+    dimension: str | None = None
 
 
 class Candidate(NamedTuple):

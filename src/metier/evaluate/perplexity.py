@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from metier.core.types import Score
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 TEXT, REPLY = "perplexity", "chat_reply_perplexity"
 PER_BYTE = "perplexity_per_byte"
-_TOGETHER = 8  # passages or replies scored between two writes to the log
+_TOGETHER = 16  # replies scored between two writes to the log
+_CHARACTERS = 16_000  # of passages, likewise
 
 
 def passage_place(passage: Passage) -> Place:
@@ -36,13 +37,16 @@ def read_passages(
     window: int,
     log: AnswerLog,
     seen: Callable[[int], None] = lambda _: None,
+    stride: int | None = None,
 ) -> None:
-    """Measure the loss of the passages that `log` does not hold yet; `seen` is told their characters."""
+    """Measure the loss of the passages that `log` does not hold yet; `seen` is told their characters.
+
+    Windows of `window` tokens advance by `stride`; if it is None they share one token.
+    """
     left = [passage for passage in passages if passage_place(passage) not in log]
     seen(sum(len(passage.text) for passage in passages) - sum(len(passage.text) for passage in left))
-    for at in range(0, len(left), _TOGETHER):
-        some = left[at : at + _TOGETHER]
-        losses = chat.text_losses([passage.text for passage in some], window)
+    for some in _together(left):
+        losses = chat.text_losses([passage.text for passage in some], window, stride)
         log.add_all(
             {
                 **passage_place(passage)._asdict(),
@@ -52,6 +56,18 @@ def read_passages(
             for passage, loss in zip(some, losses, strict=True)
         )
         seen(sum(len(passage.text) for passage in some))
+
+
+def _together(passages: Sequence[Passage]) -> Iterator[list[Passage]]:
+    """Yield the passages in parts of some 16,000 characters: enough to fill the passes, little to lose by a kill."""
+    part: list[Passage] = []
+    for passage in passages:
+        part.append(passage)
+        if sum(len(one.text) for one in part) >= _CHARACTERS:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def read_replies(
@@ -64,8 +80,8 @@ def read_replies(
     said = [prompt for prompt in prompts if prompt.reply]
     left = [prompt for prompt in said if reply_place(prompt) not in log]
     seen(len(said) - len(left))
-    for at in range(0, len(left), 2 * _TOGETHER):
-        some = left[at : at + 2 * _TOGETHER]
+    for at in range(0, len(left), _TOGETHER):
+        some = left[at : at + _TOGETHER]
         asked = [conversation(prompt.prompt) for prompt in some]
         scores = chat.reply_likelihoods(asked, [prompt.reply for prompt in some])
         log.add_all(

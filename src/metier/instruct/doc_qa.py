@@ -13,8 +13,8 @@ from pydantic import Field
 from metier.core import Mistake, Step, Work
 from metier.core.chat import Endpoint, Message
 from metier.core.entries import entries
+from metier.core.questions import Asked, Pair, Rejected, pair, vocabulary
 from metier.core.types import HELD_OUT, TRAIN, Conversation, Conversations, Document, Documents
-from metier.instruct.questions import Asked, Pair, Rejected, pair, vocabulary
 
 if TYPE_CHECKING:
     from metier.instruct.teacher import Teacher

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from metier.core.chat import Chat, Decoding, Message, Reply
 from metier.core.markdown import blocks, plain
+from metier.core.questions import Asked, Pair, Rejected, own_sentences
 from metier.core.types import Document
-from metier.instruct.questions import Asked, Pair, Rejected, own_sentences
 
 _PART_CHARS = 1800
 _MIN_PART_CHARS = 300

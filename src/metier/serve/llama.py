@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from metier.core import Host
-from metier.core.chat import Decoding, Message, Reply
+from metier.core.chat import LOOKS_BACK, Decoding, Message, Reply
 from metier.core.llamacpp import Llama
 from metier.serve.served import find_served
 
@@ -79,8 +79,10 @@ def _body(messages: Sequence[Message], decoding: Decoding, sample: int) -> dict[
         "messages": [message._asdict() for message in messages],
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
-        "top_k": 0,  # llama.cpp would cut at 40, and `decoding` says nothing of it
+        "top_k": decoding.top_k,
         "min_p": 0.0,
+        "repeat_penalty": decoding.repetition_penalty,
+        "repeat_last_n": LOOKS_BACK,
         "max_tokens": decoding.max_tokens,
         "seed": decoding.seed + sample,
     }

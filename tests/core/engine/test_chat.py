@@ -15,7 +15,7 @@ import torch
 from metier.core import Host, Mistake
 from metier.core.chat import Decoding, Message
 from metier.core.engine import EngineChat
-from metier.core.engine.generation import sample_tokens
+from metier.core.engine.generation import penalised, sample_tokens
 from metier.core.engine.likelihood import windows
 
 WORDS = ["how", "many", "rows", "price", "?", "order", "city", "数é", "SELECT"]
@@ -45,10 +45,12 @@ def model(tiny_model_folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(tiny_model_folder, dtype=torch.float32).eval()
 
 
-def alone(engine: EngineChat, model: Any, messages: list[Message], max_tokens: int) -> tuple[str, bool]:
+def alone(
+    engine: EngineChat, model: Any, messages: list[Message], max_tokens: int, **options: float
+) -> tuple[str, bool]:
     """Generate with transformers' own loop and attention, one conversation at a time."""
     ids = torch.tensor([engine.template.render(messages, generate=True).ids])
-    out = model.generate(ids, max_new_tokens=max_tokens, do_sample=False)[0, ids.shape[1] :].tolist()
+    out = model.generate(ids, max_new_tokens=max_tokens, do_sample=False, **options)[0, ids.shape[1] :].tolist()
     finished = out[-1] in engine.stops
     return engine.tokenizer.decode(out[:-1] if finished else out, skip_special_tokens=True), finished
 
@@ -58,6 +60,17 @@ def test_greedy_answers_are_those_of_transformers_one_by_one(engine: EngineChat,
     replies = engine.complete(asked, Decoding(max_tokens=20))
     for messages, (reply,) in zip(asked, replies, strict=True):
         assert (reply.text, reply.finished) == alone(engine, model, messages, 20)
+
+
+@pytest.mark.parametrize("penalty", [1.3, 3.0])
+def test_greedy_answers_with_a_repetition_penalty_are_those_of_transformers(
+    engine: EngineChat, model: Any, penalty: float
+) -> None:
+    asked = conversations(12)
+    replies = engine.complete(asked, Decoding(max_tokens=20, repetition_penalty=penalty))
+    told = [(reply.text, reply.finished) for (reply,) in replies]
+    assert told == [alone(engine, model, messages, 20, repetition_penalty=penalty) for messages in asked]
+    assert told != [(reply.text, reply.finished) for (reply,) in engine.complete(asked, Decoding(max_tokens=20))]
 
 
 def test_an_answer_that_ends_itself_is_finished_and_gives_its_place_away(engine: EngineChat) -> None:
@@ -112,6 +125,38 @@ def test_likelihoods_are_those_of_a_plain_forward_pass(engine: EngineChat, model
         assert score.nats == pytest.approx(expected, abs=1e-4)
 
 
+def test_continuations_that_leave_the_same_thing_to_read_are_scored_as_if_alone(engine: EngineChat, model: Any) -> None:
+    # letters of one question, one question twice, and another cut between context and continuation
+    question = engine.ids("Which column holds the price?\nAnswer:")
+    contexts = [question] * 4 + [question[:-3], question]
+    continuations = [engine.ids(letter) for letter in "ABCA"] + [question[-3:] + engine.ids("B"), engine.ids("C D")]
+    with torch.inference_mode():
+        said = int(model(torch.tensor([question])).logits[0, -1].argmax())
+    contexts, continuations = [*contexts, question], [*continuations, [said]]
+    found = engine.log_likelihoods(contexts, continuations, greedy=True)
+    for context, continuation, score in zip(contexts, continuations, found, strict=True):
+        with torch.inference_mode():
+            logits = model(torch.tensor([context + continuation])).logits[0, len(context) - 1 : -1]
+        expected = logits.log_softmax(-1).gather(1, torch.tensor(continuation)[:, None])
+        assert score.nats == pytest.approx(float(expected.sum()), abs=1e-4)
+        assert score.greedy == (logits.argmax(-1).tolist() == continuation)
+    assert found[0] == found[3] and found[-1].greedy
+    assert engine.log_likelihoods(contexts[:1], continuations[:1])[0].greedy is None
+
+
+def test_a_window_may_end_in_a_token_that_is_not_read(engine: EngineChat, model: Any) -> None:
+    # as lm-eval's windows do: the model reads all it can, and the token after that is scored too
+    longest = engine.network.longest
+    ids = [(at * 7) % 300 + 3 for at in range(longest)]
+    with torch.inference_mode():
+        logits = model(torch.tensor([[0, *ids[:-1]]])).logits[0].log_softmax(-1)
+    expected = -float(logits.gather(1, torch.tensor(ids)[:, None]).sum())
+    (loss,) = engine.token_losses([ids], 0, longest + 1)
+    assert loss.nats == pytest.approx(expected, rel=1e-5) and loss.tokens == longest
+    with pytest.raises(Mistake, match="a window of"):
+        engine.token_losses([ids], 0, longest + 2)
+
+
 def test_the_loss_of_a_text_in_one_window_is_that_of_a_plain_forward_pass(engine: EngineChat, model: Any) -> None:
     texts = ["The quick é brown fox. " * n for n in (1, 3, 20)]
     for text, loss in zip(texts, engine.text_losses(texts, window=2000), strict=True):
@@ -143,6 +188,37 @@ def test_nucleus_sampling_draws_the_fewest_likeliest_tokens_that_hold_the_share(
     draws = torch.tensor([0.0, 0.3, 0.62, 0.63, 0.999999])
     drawn = sample_tokens(logits.expand(5, -1), 0.6, draws).tolist()
     assert drawn == [1, 1, 1, 3, 3]
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (5, 1.0), (1, 1.0), (0, 0.7), (8, 0.6), (3, 0.95), (99, 0.5)])
+@pytest.mark.parametrize("penalty", [1.0, 1.4])
+def test_tokens_are_drawn_from_the_distribution_of_transformers_processors(
+    top_k: int, top_p: float, penalty: float
+) -> None:
+    from transformers.generation import logits_process as theirs
+
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(4, 40, generator=generator) * 2
+    ids = torch.randint(0, 40, (4, 12), generator=generator)
+    expected = theirs.RepetitionPenaltyLogitsProcessor(penalty)(ids, logits.clone()) / 0.7
+    expected = theirs.TopKLogitsWarper(top_k)(ids, expected) if top_k else expected
+    expected = theirs.TopPLogitsWarper(top_p)(ids, expected) if top_p < 1 else expected
+    met = torch.zeros(4, 40, dtype=torch.bool).scatter_(1, ids, True)
+    points = 2000  # the inverse at evenly spaced points gives each token its probability to within 2 / points
+    uniform = (torch.arange(points) + 0.5) / points
+    for row, probabilities in enumerate(expected.softmax(-1)):
+        one = penalised(logits[row : row + 1], met[row : row + 1], penalty) / 0.7
+        drawn = sample_tokens(one.expand(points, -1), top_p, uniform, top_k)
+        shares = torch.bincount(drawn, minlength=40) / points
+        assert torch.allclose(shares, probabilities, atol=2 / points)
+        assert not bool(shares[probabilities == 0].any())
+
+
+def test_samples_with_top_k_and_a_penalty_do_not_depend_on_what_else_is_asked(engine: EngineChat) -> None:
+    asked = conversations()
+    decoding = Decoding(temperature=1.0, top_k=20, repetition_penalty=1.2, max_tokens=12, samples=3)
+    together = engine.complete(asked, decoding)
+    assert engine.complete(list(reversed(asked[3:9])), decoding) == list(reversed(together[3:9]))
 
 
 def test_a_token_of_no_mass_is_never_drawn() -> None:

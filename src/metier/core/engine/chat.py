@@ -88,17 +88,24 @@ class EngineChat:
                 seen(prompt, replies[prompt])
 
         with torch.inference_mode():
-            rows = self._rows(longest + decoding.max_tokens)
+            rows = self.rows(longest + decoding.max_tokens)
             generate(self.network, prompts, self.stops, decoding, rows, done, self._at_line_ends(until))
         return replies
 
     def log_likelihoods(
-        self, contexts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], seen: Seen = _unseen
+        self,
+        contexts: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[int]],
+        seen: Seen = _unseen,
+        greedy: bool = False,
     ) -> list[Likelihood]:
-        """Return the log-likelihood of each continuation after its context, both as token ids."""
+        """Return the log-likelihood of each continuation after its context, both as token ids.
+
+        With `greedy` it is also told whether the model would say exactly the continuation.
+        """
         longest = max((len(a) + len(b) for a, b in zip(contexts, continuations, strict=True)), default=0)
         with torch.inference_mode():
-            return continuation_likelihoods(self.network, contexts, continuations, self._rows(longest), seen)
+            return continuation_likelihoods(self.network, contexts, continuations, self.rows(longest), seen, greedy)
 
     def reply_likelihoods(
         self, conversations: Sequence[Sequence[Message]], replies: Sequence[str], seen: Seen = _unseen
@@ -116,14 +123,31 @@ class EngineChat:
         after the token that begins a text; so the sum belongs to all bytes of the text, and models with unlike
         tokenizers can be compared per byte.
         """
-        if not 1 < window <= self.network.longest:
+        found = self.token_losses([self.ids(text) for text in texts], self._start_token(), window, stride, seen)
+        return [loss._replace(text_bytes=len(text.encode())) for loss, text in zip(found, texts, strict=True)]
+
+    def token_losses(
+        self,
+        texts: Sequence[Sequence[int]],
+        start: int,
+        window: int,
+        stride: int | None = None,
+        seen: Seen = _unseen,
+    ) -> list[Loss]:
+        """Return the loss of texts given as token ids, after the token `start`, in windows as `text_losses` reads them.
+
+        A window's last token is scored and never read, so a window may be one longer than what the model takes. The
+        bytes of the texts are not known here and 0.
+
+        Raises:
+            Mistake: the model cannot read so long a window.
+        """
+        if not 1 < window <= self.network.longest + 1:
             raise Mistake(f"a window of {window} tokens", found=f"the model takes 2 to {self.network.longest}")
-        step = stride or window - 1
-        start = self._start_token()
-        cut = [w for at, text in enumerate(texts) for w in windows(at, self.ids(text), start, window, step)]
+        cut = [w for at, ids in enumerate(texts) for w in windows(at, ids, start, window, stride or window - 1)]
         with torch.inference_mode():
             sums = text_losses(self.network, cut, seen)
-        return [Loss(*sums.get(at, (0.0, 0)), len(text.encode())) for at, text in enumerate(texts)]
+        return [Loss(*sums.get(at, (0.0, 0)), 0) for at in range(len(texts))]
 
     def _at_line_ends(self, until: Callable[[int, str], bool] | None) -> Callable[[int, list[int]], bool] | None:
         if until is None:
@@ -136,7 +160,8 @@ class EngineChat:
         """Return the token ids of `text`, no special token added."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _rows(self, longest: int) -> int:
+    def rows(self, longest: int) -> int:
+        """Return how many rows of `longest` tokens are read together: as many as memory and `rows_at_once` allow."""
         affordable = self._memory_bytes // CACHE_SHARE // max(1, longest * self.network.cache_bytes_per_token)
         return max(1, min(self._rows_at_once, affordable))
 

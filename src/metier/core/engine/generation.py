@@ -34,6 +34,7 @@ class _Row:
     limit: int  # tokens this answer may have
     draw: random.Random
     length: int  # tokens in the cache
+    met: torch.Tensor | None  # bool [V], where a penalty is asked for: the tokens of the prompt and the answer so far
     ids: list[int] = field(default_factory=list)
 
 
@@ -134,11 +135,24 @@ def _admit(
         slots.copy(source, target, max(len(prompts[prompt]) for prompt in order))
         logits = logits.repeat(decoding.samples, 1)
     rows = [
-        _Row(prompt, sample, token_limit[prompt], _draw(prompts[prompt], decoding.seed, sample), len(prompts[prompt]))
+        _Row(
+            prompt,
+            sample,
+            token_limit[prompt],
+            _draw(prompts[prompt], decoding.seed, sample),
+            len(prompts[prompt]),
+            _met(network, prompts[prompt], logits.shape[-1]) if decoding.repetition_penalty != 1 else None,
+        )
         for sample in range(decoding.samples)
         for prompt in order
     ]
     return rows, logits
+
+
+def _met(network: Network, prompt: Sequence[int], vocabulary: int) -> torch.Tensor:
+    met = torch.zeros(vocabulary, dtype=torch.bool, device=network.device)
+    met[network.tensor(prompt)] = True
+    return met
 
 
 def _draw(prompt: Sequence[int], seed: int, sample: int) -> random.Random:
@@ -168,14 +182,19 @@ def _extend(
     until: Callable[[int, list[int]], bool] | None,
 ) -> list[int]:
     """Give each row its next token; return which rows ended, having called `finish` for them."""
+    met = [row.met for row in rows if row.met is not None]
+    if met:
+        logits = penalised(logits, torch.stack(met), decoding.repetition_penalty)
     if decoding.temperature == 0:
         chosen = logits.argmax(dim=-1).tolist()
     else:
         uniform = torch.tensor([row.draw.random() for row in rows], device=logits.device)
-        chosen = sample_tokens(logits / decoding.temperature, decoding.top_p, uniform).tolist()
+        chosen = sample_tokens(logits / decoding.temperature, decoding.top_p, uniform, decoding.top_k).tolist()
     ended = []
     for at, (row, token) in enumerate(zip(rows, chosen, strict=True)):
         stop = token in stops
+        if row.met is not None:
+            row.met[token] = True
         if not stop:
             row.ids.append(token)
             stop = until is not None and until(row.prompt, row.ids)
@@ -185,12 +204,25 @@ def _extend(
     return ended
 
 
-def sample_tokens(logits_NV: torch.Tensor, top_p: float, uniform_N: torch.Tensor) -> torch.Tensor:
+def penalised(logits_NV: torch.Tensor, met_NV: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Return logits with those of the tokens `met_NV` divided by `penalty` if positive, else multiplied.
+
+    As in CTRL (Keskar et al. 2019) and transformers; the tokens of the prompt count as met.
+    """
+    lowered = torch.where(logits_NV > 0, logits_NV / penalty, logits_NV * penalty)
+    return torch.where(met_NV, lowered, logits_NV)
+
+
+def sample_tokens(logits_NV: torch.Tensor, top_p: float, uniform_N: torch.Tensor, top_k: int = 0) -> torch.Tensor:
     """Return one token [N] per row by inverting the cumulative distribution at `uniform_N`, each in [0, 1).
 
-    With `top_p` below 1 only the likeliest tokens that together hold that share are drawn from (nucleus sampling,
-    Holtzman et al. 2020), the token that crosses the share included.
+    With `top_k` above 0 only so many of the likeliest tokens are drawn from, and what ties with the last of them. With
+    `top_p` below 1 only the likeliest of those that together hold that share are (nucleus sampling, Holtzman et al.
+    2020), the token that crosses the share included.
     """
+    if 0 < top_k < logits_NV.shape[-1]:
+        least = logits_NV.topk(top_k, dim=-1).values[:, -1:]
+        logits_NV = logits_NV.masked_fill(logits_NV < least, -torch.inf)
     probabilities = logits_NV.softmax(dim=-1)
     if top_p >= 1:
         return _invert(probabilities.cumsum(dim=-1), uniform_N)

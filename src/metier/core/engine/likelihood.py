@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from metier.core.engine.network import Network
@@ -13,10 +14,14 @@ from metier.core.errors import Mistake
 
 
 class Likelihood(NamedTuple):
-    """Natural log-probability of a continuation, summed over its tokens."""
+    """Natural log-probability of a continuation, summed over its tokens.
+
+    `greedy` tells whether each of its tokens was the likeliest one; None where that was not asked.
+    """
 
     nats: float
     tokens: int
+    greedy: bool | None = None
 
 
 class Loss(NamedTuple):
@@ -41,35 +46,53 @@ def continuation_likelihoods(
     continuations: Sequence[Sequence[int]],
     rows_at_once: int,
     done: Callable[[int], None],
+    greedy: bool = False,
 ) -> list[Likelihood]:
     """Return the likelihood of each continuation after its context (token ids; no context is empty).
 
     What contexts have in common is read once. `done(rows)` is called as rows finish.
     """
-    found = [Likelihood(0.0, 0)] * len(contexts)
+    found = [Likelihood(0.0, 0, True if greedy else None)] * len(contexts)
     kept = [row for row, more in enumerate(continuations) if more]
     done(len(contexts) - len(kept))
-    sequences = [[*contexts[row], *continuations[row]] for row in kept]
-    _check_lengths(network, sequences)
-    # Sharing ends before a context's last token, whose state gives the continuation's first token;
-    # a continuation's last token is never read, because nothing follows it.
-    groups = shared_prefix_groups([contexts[row][:-1] for row in kept])
-    inputs = [sequence[:-1] for sequence in sequences]
-    slots = Slots(rows_at_once, max(map(len, inputs), default=0))
+    # A continuation's last token is never read, because nothing follows it. So continuations of one token (the letters
+    # of a multiple-choice question) leave one and the same thing to read, and so do questions that come twice.
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for row in kept:
+        alike.setdefault((*contexts[row], *continuations[row][:-1]), []).append(row)
+    inputs = list(alike)
+    members = list(alike.values())
+    _check_lengths(network, inputs)
+    # Sharing ends before a context's last token, whose state gives the continuation's first token.
+    groups = shared_prefix_groups([inputs[at][: _first(contexts, rows)] for at, rows in enumerate(members)])
+    slots = Slots(min(rows_at_once, len(inputs)), max(map(len, inputs), default=0))
     for batch in _full(groups, rows_at_once):
         for tails, hidden_NQE in read_groups(network, slots, inputs, batch, 0):
-            wanted = [
-                (at, len(contexts[kept[tail.row]]) - 1 - tail.start + step, token)
-                for at, tail in enumerate(tails)
-                for step, token in enumerate(continuations[kept[tail.row]])
-            ]
-            rows, steps, tokens = network.tensor(wanted).unbind(1)
-            scores = iter(network.log_probabilities(hidden_NQE[rows, steps], tokens).tolist())
-            for tail in tails:
-                count = len(continuations[kept[tail.row]])
-                found[kept[tail.row]] = Likelihood(sum(next(scores) for _ in range(count)), count)
-        done(sum(len(group.rows) for group in batch))
+            places: dict[tuple[int, int], int] = {}
+            wanted: list[tuple[int, int]] = []
+            for at, tail in enumerate(tails):
+                for row in members[tail.row]:
+                    first = len(contexts[row]) - 1 - tail.start
+                    wanted += [
+                        (places.setdefault((at, first + step), len(places)), token)
+                        for step, token in enumerate(continuations[row])
+                    ]
+            rows, steps = network.tensor(list(places)).unbind(1)
+            which, tokens = network.tensor(wanted).unbind(1)
+            scores = network.scores(hidden_NQE[rows, steps], which, tokens, greedy)
+            one_by_one = iter(scores.nats.tolist())
+            likeliest = iter(scores.likeliest.tolist()) if scores.likeliest is not None else None
+            for row in (row for tail in tails for row in members[tail.row]):
+                count = len(continuations[row])
+                nats = sum(islice(one_by_one, count))
+                found[row] = Likelihood(nats, count, all(list(islice(likeliest, count))) if likeliest else None)
+        done(sum(len(members[row]) for group in batch for row in group.rows))
     return found
+
+
+def _first(contexts: Sequence[Sequence[int]], rows: Sequence[int]) -> int:
+    """Return the place of the first token whose state any of the rows needs."""
+    return min(len(contexts[row]) for row in rows) - 1
 
 
 def _full(groups: list[Group], rows: int) -> list[list[Group]]:
@@ -108,7 +131,7 @@ def text_losses(
     done: Callable[[int], None],
 ) -> dict[int, tuple[float, int]]:
     """Return (nats lost, scored tokens) by text index. `done(tokens)` is called as windows finish."""
-    _check_lengths(network, [window.ids for window in cut])
+    _check_lengths(network, [window.ids[:-1] for window in cut])
     sums: dict[int, tuple[float, int]] = {}
     for batch in _by_length(cut):
         ids_NQ = padded(network, [window.ids[:-1] for window in batch])
@@ -119,7 +142,7 @@ def text_losses(
             for position in range(len(window.ids) - 1 - window.scored, len(window.ids) - 1)
         ]
         rows, positions, targets = network.tensor(wanted).unbind(1)
-        scores = iter(network.log_probabilities(hidden_NQE[rows, positions], targets).double().tolist())
+        scores = iter(network.scores(hidden_NQE[rows, positions], None, targets).nats.double().tolist())
         for window in batch:
             nats, tokens = sums.get(window.text, (0.0, 0))
             lost = -sum(next(scores) for _ in range(window.scored))
@@ -143,6 +166,6 @@ def _check_lengths(network: Network, sequences: Sequence[Sequence[int]]) -> None
     if longest > network.longest:
         raise Mistake(
             "a text is longer than the model can read",
-            found=f"{longest} tokens; the model takes {network.longest}",
+            found=f"{longest} tokens to read; the model takes {network.longest}",
             hint="shorten it, or score it in windows",
         )

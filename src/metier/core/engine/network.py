@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -17,6 +17,13 @@ Precision = Literal["bfloat16", "float32"]
 
 HEAD_ROWS = 128  # logits made at once: 128 x 49,152 in float32 is 25 MB, which stays near the cores' caches
 _CACHED_KINDS = {"full_attention", "sliding_attention"}
+
+
+class TokenScores(NamedTuple):
+    """ln P of tokens [K], float32, and whether each was the likeliest one [K], where that was asked."""
+
+    nats: torch.Tensor
+    likeliest: torch.Tensor | None
 
 
 class Network:
@@ -130,14 +137,27 @@ class Network:
         scale = getattr(self.config, "logits_scaling", None)
         return logits / scale if scale else logits
 
-    def log_probabilities(self, hidden_ME: torch.Tensor, targets_M: torch.Tensor) -> torch.Tensor:
-        """Return ln P(target) [M], float32, a chunk of logits at a time."""
-        parts = []
-        for at in range(0, len(targets_M), HEAD_ROWS):
+    def scores(
+        self, hidden_ME: torch.Tensor, which_K: torch.Tensor | None, targets_K: torch.Tensor, likeliest: bool = False
+    ) -> TokenScores:
+        """Return ln P(target) after the states `which_K`, a chunk of logits at a time.
+
+        Args:
+            which_K: rows of `hidden_ME`, every row at least once; None where K targets belong to K states in order.
+            likeliest: whether to tell too which targets are the likeliest tokens (the first of equals).
+        """
+        which = torch.arange(len(targets_K), device=self.device) if which_K is None else which_K
+        nats = hidden_ME.new_zeros(len(targets_K), dtype=torch.float32)
+        first = torch.zeros(len(targets_K), dtype=torch.bool, device=self.device) if likeliest else None
+        for at in range(0, len(hidden_ME), HEAD_ROWS):
             logits = self.logits(hidden_ME[at : at + HEAD_ROWS])
-            picked = logits.gather(1, targets_M[at : at + HEAD_ROWS, None]).squeeze(1)
-            parts.append(picked - torch.logsumexp(logits, dim=-1))
-        return torch.cat(parts) if parts else hidden_ME.new_zeros(0, dtype=torch.float32)
+            here = ((which >= at) & (which < at + len(logits))).nonzero().squeeze(1)
+            rows = which[here] - at
+            picked = logits[rows, targets_K[here]]
+            nats[here] = picked - torch.logsumexp(logits, dim=-1)[rows]
+            if first is not None:
+                first[here] = logits.argmax(dim=-1)[rows] == targets_K[here]
+        return TokenScores(nats, first)
 
     @torch.inference_mode()
     def _check_head(self) -> None:

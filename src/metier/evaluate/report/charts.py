@@ -11,8 +11,9 @@ from html import escape
 from typing import NamedTuple
 
 from metier.core.types import Score
+from metier.evaluate.calibration import Calibration
 from metier.evaluate.report.metrics import Kind, Subject
-from metier.evaluate.report.numbers import short, significant, tell, ticks
+from metier.evaluate.report.numbers import short, significant, ticks
 from metier.evaluate.report.training import Curve, smoothed, thinned
 
 SERIES = 8
@@ -50,23 +51,24 @@ def _path(points: Sequence[tuple[float, float]], closed: bool = False, **attribu
 
 
 def mark(number: int, x: float, y: float, size: float = 4.0, title: str = "") -> str:
-    """Return the mark of model `number`: its colour and a shape of its own, so that colour is never all that tells."""
-    shape: list[tuple[float, float]]
-    match number % 4:
-        case 0:
-            return _tag("circle", _tag("title", escape(title)), class_=_series(number), cx=x, cy=y, r=size * 0.9)
-        case 1:
-            shape = [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)]
-        case 2:
-            shape = [(0, -1.15), (1.1, 0.85), (-1.1, 0.85)]
-        case _:
-            shape = [(0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)]
+    """Return the mark of model `number`: its colour and a shape of its own, so that colour is never all that tells.
+
+    Four shapes are filled; the next four models have the same, hollow.
+    """
+    told = _tag("title", escape(title)) if title else ""
+    class_ = f"mark s{number % SERIES}" + (" hollow" if number % SERIES > 3 else "")
+    if number % 4 == 0:
+        return _tag("circle", told, class_=class_, cx=x, cy=y, r=size * 0.9)
+    shape = _SHAPES[number % 4 - 1]
     way = "M" + "L".join(f"{x + dx * size:.1f} {y + dy * size:.1f}" for dx, dy in shape) + "Z"
-    return _tag("path", _tag("title", escape(title)), class_=_series(number), d=way)
+    return _tag("path", told, class_=class_, d=way)
 
 
-def _series(number: int) -> str:
-    return f"mark s{number % SERIES}"
+_SHAPES = (
+    ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)),
+    ((0, -1.15), (1.1, 0.85), (-1.1, 0.85)),
+    ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
+)
 
 
 def _svg(width: int, height: int, name: str, content: str, class_: str) -> str:
@@ -80,7 +82,10 @@ def key(number: int) -> str:
 
 
 def radar(axes: Sequence[Axis], models: Sequence[str], name: str) -> str:
-    """Return the radar of `models` over `axes`, three of them or more; the last model is drawn on top and filled."""
+    """Return the radar of `models` over `axes`, three of them or more; the last model is drawn on top and filled.
+
+    Each model is a group of class `m0`, `m1`, …, by which the page can hide it.
+    """
     width, height, radius = 440, 360, 122.0
     middle_x, middle_y = width / 2, height / 2
 
@@ -95,7 +100,16 @@ def radar(axes: Sequence[Axis], models: Sequence[str], name: str) -> str:
         parts.append(_path([place(at, 0), place(at, 1)], class_="grid"))
         parts.append(_axis_label(axis.label, *place(at, 1.12), middle_x))
     for number, model in enumerate(models):
-        parts.append(_radar_line(axes, model, number, place, number == len(models) - 1 and number > 0))
+        there = [(at, axis) for at, axis in enumerate(axes) if model in axis.values]
+        points = [place(at, axis.values[model]) for at, axis in there]
+        top = number == len(models) - 1 and number > 0
+        # a model that was not examined on every axis gets its marks only: a line would invent the rest
+        line = _radar_line(points, number, top) if len(there) == len(axes) else ""
+        marks = [
+            mark(number, x, y, title=f"{model}, {axis.label.replace(chr(10), ' ')}: {axis.read[model]}")
+            for (_, axis), (x, y) in zip(there, points, strict=True)
+        ]
+        parts.append(_tag("g", line + "".join(marks), class_=f"m{number}"))
     for ring in (0.5, 1.0):
         x, y = place(0.5, ring * math.cos(math.pi / len(axes)))  # between two axes, where no label is
         parts.append(_text(x + 3, y - 3, f"{ring:g}", class_="tick"))
@@ -112,23 +126,13 @@ def _axis_label(label: str, x: float, y: float, middle: float) -> str:
     return _tag("text", rows, x=x, y=y, text_anchor=anchor, class_="axis")
 
 
-def _radar_line(axes: Sequence[Axis], model: str, number: int, place: object, top: bool) -> str:
-    assert callable(place)
-    there = [(at, axis) for at, axis in enumerate(axes) if model in axis.values]
-    points = [place(at, axis.values[model]) for at, axis in there]
-    whole = len(there) == len(axes)
-    line = _path(
-        points or [(0, 0)],
-        closed=whole,
-        class_=f"line s{number % SERIES}{' top' if top and whole else ''}",
-        stroke_dasharray=DASHES[number % len(DASHES)] if not top else "",
+def _radar_line(points: Sequence[tuple[float, float]], number: int, top: bool) -> str:
+    return _path(
+        points,
+        closed=True,
+        class_=f"line s{number % SERIES}{' top' if top else ''}",
+        stroke_dasharray="" if top else DASHES[number % len(DASHES)],
     )
-    # a model that was not examined on every axis gets its marks only: a line would invent the rest
-    marks = [
-        mark(number, x, y, title=f"{model}, {axis.label.replace(chr(10), ' ')}: {axis.read[model]}")
-        for (_, axis), (x, y) in zip(there, points, strict=True)
-    ]
-    return (line if whole else "") + "".join(marks)
 
 
 def loss(curve: Curve, name: str, x_label: str, y_label: str) -> str:
@@ -189,22 +193,54 @@ def scale(subject: Subject, rows: Sequence[Score], chance: float | None) -> Scal
     return Scale(min(values) - 0.05 * span, max(values) + 0.05 * span, None)
 
 
-def interval(row: Score, number: int, on: Scale) -> str:
-    """Return one figure as a mark with its interval as a line."""
+def interval(
+    value: float, low: float | None, high: float | None, number: int, on: Scale, title: str = "", zero: bool = False
+) -> str:
+    """Return one figure as a mark with its interval as a line; `zero` marks 0, where a difference is none."""
     width, height, edge = 170, 16, 6
-    subject = Subject(row.name, row.split)
 
-    def across(value: float) -> float:
-        return edge + (value - on.low) / (on.high - on.low) * (width - 2 * edge)
+    def across(at: float) -> float:
+        return edge + (min(max(at, on.low), on.high) - on.low) / ((on.high - on.low) or 1) * (width - 2 * edge)
 
     parts = [_path([(edge, 8), (width - edge, 8)], class_="grid")]
-    if on.chance is not None:
-        parts.append(_path([(across(on.chance), 1), (across(on.chance), 15)], class_="chance"))
-    if row.low is not None and row.high is not None:
-        ends = [(across(row.low), 8.0), (across(row.high), 8.0)]
-        parts.append(_path(ends, class_=f"whisker s{number % SERIES}"))
-    parts.append(mark(number, across(row.value), 8, title=f"{row.model}: {tell(subject, row.value)}"))
+    marked = [0.0] if zero else [on.chance] if on.chance is not None else []
+    parts += [_path([(across(at), 1), (across(at), 15)], class_="chance") for at in marked]
+    if low is not None and high is not None:
+        parts.append(_path([(across(low), 8.0), (across(high), 8.0)], class_=f"whisker s{number % SERIES}"))
+    parts.append(mark(number, across(value), 8, title=title))
     return _tag("svg", "".join(parts), class_="interval", viewBox=f"0 0 {width} {height}", aria_hidden="true")
+
+
+def reliability(found: Calibration, number: int, name: str, x_label: str, y_label: str) -> str:
+    """Return a reliability diagram: the share that is right over mean confidence, with intervals, and where they agree.
+
+    Each mark is a bin of equally many choices (Niculescu-Mizil and Caruana 2005).
+    """
+    width, height, left, right, top, bottom = 260, 244, 38, 12, 18, 36
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + x * (width - left - right), height - bottom - y * (height - top - bottom)
+
+    parts = []
+    for at in (0.0, 0.25, 0.5, 0.75, 1.0):
+        parts.append(_path([place(0, at), place(1, at)], class_="grid"))
+        if at in (0.0, 0.5, 1.0):
+            x, y = place(0, at)
+            parts.append(_text(x - 5, y + 4, f"{at:.0%}", class_="tick", text_anchor="end"))
+            x, y = place(at, 0)
+            anchor = "end" if at == 1.0 else "middle"
+            parts.append(_text(x, y + 15, f"{at:.0%}", class_="tick", text_anchor=anchor))
+    parts.append(_path([place(0, 0), place(1, 1)], class_="chance"))
+    for one in found.bins:
+        ends = [place(one.confidence, one.right.low), place(one.confidence, one.right.high)]
+        parts.append(_path(ends, class_=f"whisker s{number % SERIES}"))
+    points = [place(one.confidence, one.right.value) for one in found.bins]
+    parts.append(_path(points, class_=f"line s{number % SERIES}"))
+    for one, point in zip(found.bins, points, strict=True):
+        parts.append(mark(number, *point, title=f"{one.confidence:.0%} → {one.right.value:.0%}"))
+    parts.append(_text(left - 30, 9, y_label, class_="tick", text_anchor="start"))
+    parts.append(_text(width - right, height - 4, x_label, class_="tick", text_anchor="end"))
+    return _svg(width, height, name, "".join(parts), "reliability")
 
 
 def last_mean(curve: Curve) -> tuple[str, str]:

@@ -59,6 +59,7 @@ class Figures:
     Args:
         models: label → its figures, the base first, the final model last.
         controls: other models to hold them against.
+        stages: the labels of those models that were asked plainly, without examples or passages; all if not given.
 
     `compare`, once set, gives paired differences where the items are known; elsewhere figures are compared by their own
     intervals. An end of an interval that is not finite is as good as none.
@@ -68,8 +69,10 @@ class Figures:
         self,
         models: Mapping[str, Sequence[Score]],
         controls: Mapping[str, Sequence[Score]] | None = None,
+        stages: Sequence[str] | None = None,
     ) -> None:
         controls = controls or {}
+        self.stages = list(models) if stages is None else list(stages)
         self.models, self.controls = list(models), list(controls)
         self.rows = [_labelled(row, label) for label, rows in {**models, **controls}.items() for row in rows]
         self._found: dict[tuple[str, Subject], Score] = {}
@@ -90,6 +93,11 @@ class Figures:
     def final(self) -> str:
         """The label of the model that came out."""
         return self.models[-1]
+
+    @property
+    def trained(self) -> str:
+        """The label of the last model that was asked plainly: texts are read by it, whoever is examined last."""
+        return self.stages[-1] if self.stages else self.final
 
     @property
     def subjects(self) -> list[Subject]:
@@ -114,6 +122,12 @@ class Figures:
         """Return how `model` differs from `reference` in everything that both were examined in."""
         found = [self.difference(reference, model, subject) for subject in self.subjects]
         return [difference for difference in found if difference is not None]
+
+    def outcome(self) -> list[Difference]:
+        """Return what became of the base: of the final model where it was examined, else of the last plain one."""
+        pairs = [(self.difference(self.base, self.final, s), s) for s in self.subjects]
+        found = [one or self.difference(self.base, self.trained, subject) for one, subject in pairs]
+        return [one for one in found if one is not None]
 
 
 def _labelled(row: Score, label: str) -> Score:

@@ -50,18 +50,17 @@ def _host(host: dict[str, Any], words: Words) -> str:
     )
 
 
-def parity(folder: Path, words: Words) -> list[tuple[str, str]]:
-    """Return what `parity.json` in `folder` says, one line a value; none if the export has no such file."""
+def parity(folder: Path) -> Any:
+    """Return what `parity.json` in `folder` holds; nothing if the export has no such file."""
     path = folder / "parity.json"
     if not path.is_file():
         return []
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise Failure(
             f"{path} cannot be read", found=str(error), hint="remove the export's folder and run again"
         ) from error
-    return list(flat(told, "", words))
 
 
 def flat(value: Any, name: str, words: Words) -> Iterator[tuple[str, str]]:

@@ -29,10 +29,20 @@ KNOWN: dict[str, Metric] = {
     "multiple_choice": Metric(Kind.SHARE, True, radar="as_is"),
     "execution": Metric(Kind.SHARE, True, radar="as_is"),
     "agreement": Metric(Kind.SHARE, True, radar="as_is"),
+    "program": Metric(Kind.SHARE, True, radar="as_is"),
     "chat_reply_perplexity": Metric(Kind.PERPLEXITY, False, forgetting=True, radar="kept"),
     "sql_to_general_prompts": Metric(Kind.SHARE, False, forgetting=True, radar="unwanted"),
 }
 """In the order in which the page shows them. Figures that are not here are shown after them, without a judgement."""
+
+BENCHMARKED = frozenset(
+    (
+        *("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "em", "f1"),
+        *("mc1", "mc2", "contains", "include", "pass@1"),
+        *("prompt_level_strict_acc", "prompt_level_loose_acc", "inst_level_strict_acc", "inst_level_loose_acc"),
+    )
+)
+"""Metrics of public benchmarks that are shares of 0..1. Their figures are named (benchmark, metric)."""
 
 SPLITS = ("held_out", "seen_wording", "new_wording", "new_kind", "repair", "general", "general_prompts")
 
@@ -47,6 +57,10 @@ class Subject(NamedTuple):
     def metric(self) -> Metric:
         """What it means."""
         known = KNOWN.get(self.name)
+        if self.name.startswith("pass@"):
+            return Metric(Kind.SHARE, True, radar="as_is")
+        if self.split.split(",")[0] in BENCHMARKED:
+            return Metric(Kind.SHARE, True, forgetting=True)
         if known is None:
             return Metric(Kind.PERPLEXITY, False) if "perplexity" in self.name else Metric(Kind.OTHER, None)
         # Raw general text is nobody's trade: a change there is something lost or kept.

@@ -1,157 +1,213 @@
-"""The page: everything it shows is worked out here, and put into one HTML file by the template."""
+"""The page: one HTML file that says the facts in every language, a switch at its top choosing which is seen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import partial
 from importlib.resources import files
 from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
-from metier.core.artifact import Artifact
-from metier.core.types import Export, Model, Scores
-from metier.evaluate.report import answers, charts, numbers
+from metier.evaluate.report import charts, numbers
+from metier.evaluate.report.calibrated import calibrated
+from metier.evaluate.report.dimensions import Dimension
+from metier.evaluate.report.facts import Facts, cut, needed_verdict
 from metier.evaluate.report.figures import Difference, Figures
-from metier.evaluate.report.flow import flow
-from metier.evaluate.report.made import flat, made, parity
-from metier.evaluate.report.metrics import KNOWN, Subject, each_once, radar_value
-from metier.evaluate.report.pairing import pairing
-from metier.evaluate.report.story import costliest_stage, story
-from metier.evaluate.report.training import Curve, curve
-from metier.evaluate.report.words import Words, axis_of, counted, name_of
+from metier.evaluate.report.made import flat, made
+from metier.evaluate.report.metrics import KNOWN, each_once, radar_value
+from metier.evaluate.report.story import story
+from metier.evaluate.report.training import Curve
+from metier.evaluate.report.words import (
+    CALLED,
+    LANGUAGES,
+    Words,
+    axis_of,
+    counted,
+    dimension_of,
+    name_of,
+    unit_of,
+)
 
-LONGEST_ANSWER = 500
-"""Characters of a question or an answer that are shown; what is cut is said."""
+LEAST_AXES = 3
+"""A radar of fewer axes has no area; they are listed instead."""
+
+SECTIONS = (
+    "radar",
+    "figures",
+    "answers",
+    "forgotten",
+    "benchmarks",
+    "calibration",
+    "judge",
+    "doctor",
+    "leaks",
+    "decoding",
+    "speed",
+    "cost",
+    "training",
+    "ledger",
+    "how",
+    "limits",
+)
+"""Everything below the headline, in the page's order. What the report was not given is left out, heading and all."""
 
 
-class Material:
-    """The finished artifacts that a report is made from.
+def html(facts: Facts, language: str) -> str:
+    """Return the page. It holds no script and loads nothing; whatever came from a model or a document is escaped.
 
     Args:
-        page: what the report's own folder is called.
+        language: the one it opens in, "en" or "zh".
     """
-
-    def __init__(
-        self,
-        models: Mapping[str, Scores],
-        controls: Mapping[str, Scores],
-        training: Sequence[Model],
-        ledger: Sequence[Artifact],
-        export: Export | None,
-        title: str | None,
-        page: str,
-    ) -> None:
-        self.models, self.controls, self.training, self.ledger = models, controls, training, ledger
-        self.export, self.title, self.page = export, title, page
-
-    @cached_property
-    def items(self) -> Mapping[str, answers.Items]:
-        """The graded items of each model and control. Raises Failure where they are not all there."""
-        scores = {**self.models, **self.controls}
-        return {label: answers.read_items(found.folder, label, found.figures()) for label, found in scores.items()}
-
-    def figures(self) -> Figures:
-        """Return all figures. Raises Failure if answers are missing, Mistake if the models sat unlike exams."""
-        models = {label: scores.figures() for label, scores in self.models.items()}
-        controls = {label: scores.figures() for label, scores in self.controls.items()}
-        figures = Figures(models, controls)
-        if self.items:  # read, and so known to be whole, before anything is compared
-            figures.compare = pairing({**self.models, **self.controls})
-        return figures
-
-    @cached_property
-    def exam(self) -> Mapping[str, Any]:
-        """What the base's examination says about itself in its record: conditions, chance levels."""
-        return next(iter(self.models.values())).record.figures
-
-    def everything(self) -> list[Artifact]:
-        """Return every artifact once, in the order in which they were given."""
-        found = [*self.ledger, *self.training, *self.models.values(), *self.controls.values()]
-        found += [self.export] if self.export is not None else []
-        return list({artifact.folder: artifact for artifact in found}.values())
-
-
-def html(material: Material, figures: Figures, words: Words) -> str:
-    """Return the page. It holds no script and loads nothing; whatever came from a model or a document is escaped."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("metier.evaluate.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    room = files("metier.evaluate.report")
-    table = _table(figures, material.exam, words)
+    body = environment.get_template("body.html.j2")
+    codes = [language, *(code for code in LANGUAGES if code != language)]
+    bodies = [(code, Markup(body.render(view(facts, LANGUAGES[code], code, first=code == language)))) for code in codes]
+    style = (files("metier.evaluate.report") / "report.css").read_text(encoding="utf-8")
+    return environment.get_template("report.html.j2").render(
+        language=language,
+        called=CALLED,
+        switch=" · ".join(LANGUAGES[code]["language"] for code in LANGUAGES),
+        style=Markup(style),
+        title=facts.material.title or LANGUAGES[language]["title"],
+        bodies=bodies,
+        hidden=range(len(facts.figures.models)),
+    )
+
+
+def view(facts: Facts, words: Words, code: str, first: bool) -> dict[str, Any]:
+    """Return what the template needs to say the facts in one language. Ids are told apart by a prefix."""
+    figures, material = facts.figures, facts.material
+    table = _table(figures, words, material.exam)
     shown = [row["difference"] for group in table for row in group["rows"] if row["difference"] is not None]
-    template = environment.from_string((room / "report.html.j2").read_text(encoding="utf-8"))
-    return template.render(
-        w=words,
-        say=lambda key, /, **told: words[key].format(**told),
-        style=Markup((room / "report.css").read_text(encoding="utf-8")),
-        title=material.title or words["title"],
-        page=material.page,
-        date=datetime.now(UTC).date().isoformat(),
-        figures=figures,
-        name_of=name_of,
-        counted=counted,
-        n=numbers,
-        key=lambda label: Markup(charts.key(_number(figures, label))),
-        story=story(figures, words),
-        radar=_radar(figures, words),
-        table=table,
-        any_paired=any(one.paired for one in shown),
-        any_unpaired=any(not one.paired and one.low is not None for one in shown),
-        curves=[_drawn(found, words) for found in map(curve, material.training) if found is not None],
-        flow=flow([*material.ledger, *material.training]),
-        answers=_answers(material, figures, words),
-        forgotten=_forgotten(material, figures),
-        made=made(material.everything(), words),
-        conditions=list(flat(material.exam.get("conditions") or {}, "", words)),
-        parity=parity(material.export.folder, words) if material.export is not None else None,
-        limits=_limits(figures, words),
-    )
+    found: dict[str, Any] = {
+        "w": words,
+        "p": "" if first else f"{code}-",
+        "say": lambda key, /, **told: words[key].format(**told),
+        "title": material.title or words["title"],
+        "page": material.page,
+        "date": datetime.now(UTC).date().isoformat(),
+        "facts": facts,
+        "figures": figures,
+        "needed": material.needed,
+        "needed_kind": needed_verdict(material.needed) if material.needed is not None else None,
+        "settings": material.settings,
+        "name_of": partial(name_of, words=words),
+        "dimension_of": partial(dimension_of, words=words),
+        "counted": partial(counted, words=words),
+        "unit_of": partial(unit_of, words=words),
+        "n": numbers,
+        "key": lambda label: Markup(charts.key(_number(figures, label))),
+        "story": story(figures, words),
+        "radar": _radar(facts, words),
+        "nets": _nets(facts.dimensions),
+        "table": table,
+        "benchmarks": _table(facts.benchmarks, words, {}, figures) if facts.benchmarks is not None else [],
+        "any_paired": any(one.paired for one in shown),
+        "any_unpaired": any(not one.paired and one.low is not None for one in shown),
+        "calibrated": calibrated(facts, words, partial(_number, figures)),
+        "curves": [_drawn(one, words) for one in facts.curves],
+        "made": made(material.everything(), words),
+        "conditions": list(flat(material.exam.get("conditions") or {}, "", words)),
+        "parity": list(flat(facts.parity or {}, "", words)),
+        "limits": _limits(figures, words),
+        "cut": cut,
+        "setting_of": partial(numbers.decoding, words=words),
+        "told_measure": partial(numbers.measure, words=words),
+    }
+    return {**found, "sections": _sections(facts, found)}
+
+
+def _sections(facts: Facts, found: Mapping[str, Any]) -> list[str]:
+    there: dict[str, Any] = {
+        "radar": found["radar"].rows or facts.dimensions,
+        "answers": facts.cards,
+        "forgotten": facts.forgotten,
+        "benchmarks": found["benchmarks"],
+        "calibration": facts.calibration,
+        "judge": facts.judged,
+        "doctor": facts.diagnosis,
+        "leaks": facts.leaks,
+        "decoding": facts.decoding,
+        "speed": facts.speed,
+        "training": facts.curves,
+        "ledger": facts.flow.stages,
+    }
+    return [name for name in SECTIONS if there.get(name, True)]
 
 
 def _number(figures: Figures, label: str) -> int:
-    return [*figures.models, *figures.controls].index(label)
+    labels = [*figures.models, *figures.controls]
+    return labels.index(label) if label in labels else len(labels)
 
 
 class Radar(NamedTuple):
-    """The radar's drawing, None where there are too few axes, and the rows of its table."""
+    """The radar's drawing, None where there are too few axes. `rows` is its table where it is drawn by figures."""
 
     drawing: Markup | None
+    by_dimension: bool
     rows: list[dict[str, Any]]
     rules: list[str]
 
 
-def _radar(figures: Figures, words: Words) -> Radar:
+def _radar(facts: Facts, words: Words) -> Radar:
+    figures = facts.figures
+    if facts.dimensions:
+        axes = [_axis(one, words) for one in facts.dimensions]
+        return Radar(_drawn_radar(axes, figures, words), True, [], [])
     axes, rows = [], []
     rules: dict[str, int] = {}
     for subject in each_once(figures.subjects):
-        if subject.metric.radar is None:
-            continue
         base = figures.get(figures.base, subject)
         found = {label: figures.get(label, subject) for label in figures.models}
-        there = {label: row.value for label, row in found.items() if row is not None}
-        drawn = {
-            label: radar_value(subject, value, base.value if base is not None else None)
-            for label, value in there.items()
-        }
+        there = {label: row for label, row in found.items() if row is not None}
+        drawn = {label: radar_value(subject, row.value, base.value if base else None) for label, row in there.items()}
         values = {label: value for label, value in drawn.items() if value is not None}
-        if not values:
+        if subject.metric.radar is None or not values:
             continue
-        read = {label: numbers.tell(subject, there[label]) for label in values}
-        axes.append(charts.Axis(axis_of(subject), values, read))
+        read = {label: numbers.tell(subject, there[label].value) for label in values}
+        axes.append(charts.Axis(axis_of(subject, words), values, read))
         rule = words[f"rule_{subject.metric.radar}"]
         number = rules.setdefault(rule, len(rules) + 1)
-        rows.append({"subject": subject, "values": values, "read": read, "rule": number})
-    drawing = None
-    if len(axes) >= 3:
-        name = words["radar_alt"].format(models=", ".join(figures.models), count=len(axes))
-        drawing = Markup(charts.radar(axes, figures.models, name))
-    return Radar(drawing, rows, list(rules))
+        rows.append({"subject": subject, "values": values, "scores": there, "rule": number})
+    return Radar(_drawn_radar(axes, figures, words), False, rows, list(rules))
 
 
-def _table(figures: Figures, exam: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
+def _axis(dimension: Dimension, words: Words) -> charts.Axis:
+    values = {one.model: one.share.value for one in dimension.standings}
+    label = dimension_of(dimension.name, words).replace(": ", ":\n").replace("：", "：\n")
+    return charts.Axis(label, values, {model: f"{numbers.percent(value)}%" for model, value in values.items()})
+
+
+def _drawn_radar(axes: list[charts.Axis], figures: Figures, words: Words) -> Markup | None:
+    if len(axes) < LEAST_AXES:
+        return None
+    name = words["radar_alt"].format(models=words["list"].join(figures.models), count=len(axes))
+    return Markup(charts.radar(axes, figures.models, name))
+
+
+def _nets(dimensions: list[Dimension]) -> dict[str, Markup]:
+    """Return what each dimension won less what it lost, drawn on one scale."""
+    there = {one.name: one.net for one in dimensions if one.net is not None}
+    ends = [abs(end) for net in there.values() for end in (net.low, net.high, net.value)]
+    scale = charts.Scale(-max(ends, default=1.0), max(ends, default=1.0))
+    return {
+        name: Markup(charts.interval(net.value, net.low, net.high, 0, scale, zero=True)) for name, net in there.items()
+    }
+
+
+def _table(
+    figures: Figures, words: Words, exam: Mapping[str, Any], colours: Figures | None = None
+) -> list[dict[str, Any]]:
+    """Return the figures by subject. `colours` are the figures whose models' colours are used."""
     groups = []
     for subject in figures.subjects:
         labels = [*figures.models, *figures.controls]
@@ -167,7 +223,9 @@ def _table(figures: Figures, exam: Mapping[str, Any], words: Words) -> list[dict
                     {
                         "score": row,
                         "control": row.model in figures.controls,
-                        "drawing": Markup(charts.interval(row, _number(figures, row.model), scale)),
+                        "drawing": Markup(
+                            charts.interval(row.value, row.low, row.high, _number(colours or figures, row.model), scale)
+                        ),
                         "difference": _to_base(figures, row.model, subject),
                     }
                     for row in rows
@@ -177,7 +235,7 @@ def _table(figures: Figures, exam: Mapping[str, Any], words: Words) -> list[dict
     return groups
 
 
-def _to_base(figures: Figures, label: str, subject: Subject) -> Difference | None:
+def _to_base(figures: Figures, label: str, subject: Any) -> Difference | None:
     return None if label == figures.base else figures.difference(figures.base, label, subject)
 
 
@@ -196,70 +254,6 @@ def _drawn(found: Curve, words: Words) -> dict[str, Any]:
     rows = found.points[::every]
     rows += [] if rows[-1] == found.points[-1] else [found.points[-1]]
     return {"curve": found, "drawing": Markup(drawing), "caption": caption, "rows": rows}
-
-
-class Shown(NamedTuple):
-    """One text that may have been cut: `whole` is its length in characters where it was."""
-
-    text: str
-    whole: int | None
-
-
-def _cut(text: object) -> Shown:
-    plain = text if isinstance(text, str) else str(text)
-    return Shown(plain, None) if len(plain) <= LONGEST_ANSWER else Shown(plain[:LONGEST_ANSWER], len(plain))
-
-
-def _answers(material: Material, figures: Figures, words: Words) -> dict[str, Any]:
-    items = material.items
-    found = answers.graded(items[figures.base], items[figures.final])
-    cards = []
-    for chosen in answers.choose(found):
-        asked = items[figures.base][chosen.subject][chosen.id]
-        replies = []
-        for label in figures.models:
-            item = items[label].get(chosen.subject, {}).get(chosen.id)
-            replies.append(_reply(label, item, words))
-        expected = asked.get("expected")
-        cards.append(
-            {
-                "chosen": chosen,
-                "question": _cut(asked.get("question", chosen.id)),
-                "expected": _cut(expected) if expected is not None else None,
-                "replies": replies,
-            }
-        )
-    tally = answers.tally(found)
-    return {"cards": cards, "count": len(found), "tally": {outcome.value: count for outcome, count in tally.items()}}
-
-
-def _reply(label: str, item: Mapping[str, Any] | None, words: Words) -> dict[str, Any]:
-    if item is None or item.get("answer") is None:
-        return {"label": label, "right": None, "verdict": words["not_asked"], "answer": None, "reason": None}
-    right = answers.right(item)
-    verdict = words["not_graded"] if right is None else words["right" if right else "wrong"]
-    score = item.get("score")
-    if score is not None and 0 < float(score) < 1:
-        verdict += f", {words['marks'].format(score=numbers.significant(float(score), 2))}"
-    reason = item.get("reason")
-    return {
-        "label": label,
-        "right": right,
-        "verdict": verdict,
-        "answer": _cut(item["answer"]),
-        "reason": _cut(reason) if reason and not right else None,
-    }
-
-
-def _forgotten(material: Material, figures: Figures) -> dict[str, Any]:
-    found = [
-        {"difference": one, "stage": costliest_stage(figures, one.subject)}
-        for one in figures.differences(figures.base, figures.final)
-        if one.subject.metric.forgetting and len(figures.models) > 1
-    ]
-    tally = answers.tally(answers.graded(material.items[figures.base], material.items[figures.final]))
-    lost, kept = tally[answers.Outcome.LOST], tally[answers.Outcome.KEPT]
-    return {"rows": found, "lost": lost, "could": lost + kept}
 
 
 def _limits(figures: Figures, words: Words) -> list[str]:

@@ -27,12 +27,13 @@ def story(figures: Figures, words: Words) -> Story:
     """Return what the figures of base and final model say."""
     if len(figures.models) < 2:
         return Story([words["one_model"].format(base=figures.base)], [], [], [], [])
-    found = figures.differences(figures.base, figures.final)
+    found = figures.outcome()
+    once = each_once([one.subject for one in found])
+    found = [one for one in found if one.subject in once]
     better = [one for one in found if one.verdict is Verdict.BETTER and not one.subject.metric.forgetting]
     worse = [one for one in found if one.verdict is Verdict.WORSE]
     neither = [one for one in found if one not in better and one not in worse]
-    once = each_once([one.subject for one in found])
-    judged = [one for one in found if one.subject in once and one.subject.metric.higher_is_better is not None]
+    judged = [one for one in found if one.subject.metric.higher_is_better is not None]
     sentences = [_learnt(figures, judged, words), _lost(figures, judged, words), *_controls(figures, once, words)]
     return Story(sentences, better, worse, neither, next_steps(figures, judged, words))
 
@@ -48,11 +49,11 @@ def _learnt(figures: Figures, found: list[Difference], words: Words) -> str:
     if not trade:
         return words["learnt_unmeasured"].format(**told)
     if better == count:
-        return words["learnt_all"].format(**told)
+        return words["learnt_one" if count == 1 else "learnt_all"].format(**told)
     unclear = count - better - worse
     parts = [words["rest_worse"].format(worse=worse)] if worse else []
     parts += [words["rest_unclear"].format(unclear=unclear)] if unclear else []
-    rest = "".join(f", {part}" for part in parts)
+    rest = "".join(parts)
     return words["learnt_some" if better else "learnt_none"].format(**told, rest=rest)
 
 
@@ -68,8 +69,9 @@ def _controls(figures: Figures, once: list[Subject], words: Words) -> list[str]:
     found = []
     for control in figures.controls:
         for one in _against(control, figures, once):
-            told = {"final": figures.final, "control": control, "what": name_of(one.subject)}
-            change = f"{tell_change(one)} [{tell_change_interval(one)}]" if one.low is not None else tell_change(one)
+            told = {"final": one.model, "control": control, "what": name_of(one.subject, words)}
+            interval = f" [{tell_change_interval(one, words)}]" if one.low is not None else ""
+            change = tell_change(one, words) + interval
             found.append(words[f"control_{one.verdict}"].format(**told, change=change))
     return found
 
@@ -77,13 +79,13 @@ def _controls(figures: Figures, once: list[Subject], words: Words) -> list[str]:
 def _against(control: str, figures: Figures, once: list[Subject]) -> list[Difference]:
     """Return how the final model differs from a control in perplexity on the trade's text: what controls are for."""
     texts = [s for s in once if s.metric.kind is Kind.PERPLEXITY and not s.metric.forgetting]
-    found = [figures.difference(control, figures.final, subject) for subject in texts]
+    found = [figures.difference(control, figures.trained, subject) for subject in texts]
     return [one for one in found if one is not None]
 
 
 def costliest_stage(figures: Figures, subject: Subject) -> Difference | None:
-    """Return the clear step for the worse between two neighbouring models that is the largest, or None."""
-    steps = zip(figures.models, figures.models[1:], strict=False)
+    """Return the clear step for the worse between two neighbouring stages that is the largest, or None."""
+    steps = zip(figures.stages, figures.stages[1:], strict=False)
     found = [figures.difference(before, after, subject) for before, after in steps]
     worse = [one for one in found if one is not None and one.verdict is Verdict.WORSE]
     return max(worse, key=lambda one: abs(one.value), default=None)
@@ -95,7 +97,9 @@ def next_steps(figures: Figures, found: list[Difference], words: Words) -> list[
     advice: list[str | None] = []
     if not _of(trade, Verdict.BETTER):
         advice.append(words["next_nothing"])
-    advice += [words["next_worse"].format(what=name_of(one.subject)) for one in trade if one.verdict is Verdict.WORSE]
+    advice += [
+        words["next_worse"].format(what=name_of(one.subject, words)) for one in trade if one.verdict is Verdict.WORSE
+    ]
     advice += [_forgetting(figures, found, words), _control(figures, found, words)]
     advice += [_gap(figures, "new_wording", "next_wording", words), _gap(figures, "new_kind", "next_kinds", words)]
     advice += [_last_stage(figures, words), _more_items(figures, trade, words)]
@@ -110,7 +114,7 @@ def _forgetting(figures: Figures, found: list[Difference], words: Words) -> str 
     stages = [(one.subject, costliest_stage(figures, one.subject)) for one in lost]
     for subject, stage in stages:
         if stage is not None:
-            return words["next_forgetting"].format(what=name_of(subject), stage=stage.model)
+            return words["next_forgetting"].format(what=name_of(subject, words), stage=stage.model)
     return None
 
 
@@ -119,7 +123,7 @@ def _control(figures: Figures, found: list[Difference], words: Words) -> str | N
     for control in figures.controls:
         for one in _against(control, figures, once):
             if one.verdict is not Verdict.BETTER:
-                return words["next_control"].format(what=name_of(one.subject), final=figures.final, control=control)
+                return words["next_control"].format(what=name_of(one.subject, words), final=one.model, control=control)
     return None
 
 
@@ -133,13 +137,13 @@ def _gap(figures: Figures, split: str, advice: str, words: Words) -> str | None:
 
 
 def _last_stage(figures: Figures, words: Words) -> str | None:
-    if len(figures.models) < 3:
+    if len(figures.stages) < 3:
         return None
-    before = figures.models[-2]
-    changes = [one for one in figures.differences(before, figures.final) if not one.subject.metric.forgetting]
+    before, last = figures.stages[-2:]
+    changes = [one for one in figures.differences(before, last) if not one.subject.metric.forgetting]
     if not changes or _of(changes, Verdict.BETTER):
         return None
-    return words["next_stage"].format(final=figures.final, before=before)
+    return words["next_stage"].format(final=last, before=before)
 
 
 def _more_items(figures: Figures, trade: list[Difference], words: Words) -> str | None:

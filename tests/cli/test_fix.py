@@ -1,0 +1,148 @@
+"""The doctor's remedies on the command line: shown, written, refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from metier.core import Mistake, Workshop
+from metier.core.artifact import RECORD, Record
+from metier.core.ledger import Ledger
+from metier.core.recipe import load_recipe
+from tests.cli.test_cli import in_a_process, metier
+from tests.evaluate import doctor_material, exam_steps  # noqa: F401 - makes the test steps known
+
+RECIPE = """\
+# The archive's model. Nothing here is trained in the test: the models are planted.
+origin:  {step: test-given-model, folder: MODEL}   # a chat model
+docs:    {step: test-some-documents}
+general: {step: test-some-documents, seed: 1}
+
+cpt:
+  step: cpt
+  base: $origin
+  corpus: $docs      # the trade
+  replay: $general
+  replay_share: 0.1  # too little?
+talks: {step: test-some-tasks}
+sft: {step: sft, base: $cpt, data: [$talks], learning_rate: 2e-4}
+
+before: {step: test-simulated-scores, label: origin}
+after:  {step: test-simulated-scores, label: SFT, number: 1, text_loss: 0.5, loops: 0.5}
+doctor:
+  step: doctor
+  model: $sft
+  scores: $after
+  against: $before
+  trained_on: [$docs, $talks]
+  training: [$cpt, $sft]
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Path:
+    """A recipe whose doctor has found forgetting and repetition."""
+    folder = tmp_path_factory.mktemp("fix")
+    recipe = folder / "metier.yaml"
+    recipe.write_text(RECIPE.replace("MODEL", str(tiny_model_folder)))
+    loaded, workshop = load_recipe(recipe), Workshop(folder / "runs")
+    for name in ("origin", "cpt", "sft"):
+        plant(workshop.folder_of(loaded.step(name)), name, tiny_model_folder)
+    workshop.make(loaded.step("doctor"), loaded.names)
+    return recipe
+
+
+def plant(folder: Path, called: str, model: Path) -> None:
+    """Leave the artifact of a training that never ran."""
+    folder.mkdir(parents=True)
+    (folder / "model").symlink_to(model)
+    record = Record(
+        step=called, version=1, key="", called=called, recipe={}, inputs={}, ledger=Ledger(), output_sha256="",
+        output_bytes=0, finished="", seconds=0,
+    )  # fmt: skip
+    (folder / RECORD).write_text(record.model_dump_json())
+
+
+@pytest.fixture
+def recipe(made: Path, tmp_path: Path) -> Path:
+    """The same recipe in a folder that a test may write to, with the workshop beside it."""
+    (tmp_path / "runs").symlink_to(made.parent / "runs")
+    copy = tmp_path / "metier.yaml"
+    copy.write_text(made.read_text())
+    return copy
+
+
+def test_the_difference_is_shown_and_nothing_written(recipe: Path) -> None:
+    before = recipe.read_text()
+    shown = metier("fix", "-r", recipe)
+    assert shown.exit_code == 1 and recipe.read_text() == before
+    assert "FOUND  What was forgotten: perplexity of general texts" in shown.output
+    assert "-  replay_share: 0.1  # too little?" in shown.output
+    assert "+  replay_share: 0.3  # too little?" in shown.output
+    assert "metier fix --write" in shown.output
+
+
+def test_write_changes_the_fields_keeps_the_rest_and_leaves_a_copy(recipe: Path) -> None:
+    before = recipe.read_text()
+    told = json.loads(metier("fix", "doctor", "-r", recipe, "--write", "--json").stdout)
+    after = recipe.read_text()
+    assert Path(told["before"]).read_text() == before and told["recipe"] == after
+    assert [line for line in after.splitlines() if "#" in line] == [
+        line.replace("0.1", "0.3") for line in before.splitlines() if "#" in line
+    ]
+    said, now = yaml.safe_load(before), yaml.safe_load(after)
+    assert now["cpt"] == {**said["cpt"], "replay_share": 0.3, "learning_rate": 1e-4}
+    assert now["sft"] == {**said["sft"], "learning_rate": 1e-4}
+    assert load_recipe(recipe).step("doctor") != load_recipe(Path(told["before"])).step("doctor")
+    again = metier("fix", "-r", recipe)
+    assert isinstance(again.exception, Mistake) and "'doctor' is not a finished diagnosis" in str(again.exception)
+
+
+def test_another_remedy_may_be_taken_and_written_elsewhere(recipe: Path, tmp_path: Path) -> None:
+    before, output = recipe.read_text(), tmp_path / "gentler.yaml"
+    arguments = ("--only", "forgetting", "--remedy", "forgetting=Rehearsal", "--output", output)
+    done = metier("fix", "-r", recipe, *arguments)
+    assert done.exit_code == 0, done.output
+    assert recipe.read_text() == before and f"metier run -r {output}" in done.output
+    now = yaml.safe_load(output.read_text())
+    assert now["sft"]["data"] == ["$talks", "$rehearsal"]
+    assert now["rehearsal"] == {"step": "rehearsal", "origin": "$origin", "prompts": 160}
+    assert output.read_text().index("rehearsal: {") > output.read_text().index("origin:  {")
+    assert "is there already" in str(metier("fix", "-r", recipe, *arguments).exception)
+
+
+def test_a_recipe_that_was_changed_since_is_refused(recipe: Path) -> None:
+    folder = next((recipe.parent / "runs").glob("doctor-*"))
+    recipe.write_text(recipe.read_text().replace("learning_rate: 2e-4", "learning_rate: 3e-4"))
+    refused = metier("fix", folder, "-r", recipe, "--write")
+    assert isinstance(refused.exception, Mistake) and "no longer matches the diagnosis" in str(refused.exception)
+    assert not list(recipe.parent.glob("*.before*"))
+
+
+def test_steps_are_found_under_another_name(recipe: Path) -> None:
+    folder = next((recipe.parent / "runs").glob("doctor-*"))
+    recipe.write_text(recipe.read_text().replace("cpt:\n", "reading:\n").replace("$cpt", "$reading"))
+    told = json.loads(metier("fix", folder, "-r", recipe, "--only", "forgetting", "--json").stdout)
+    assert yaml.safe_load(told["recipe"])["reading"]["replay_share"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--only", "boredom"), "has not found 'boredom'"),
+        (("--remedy", "forgetting=prayer"), "no remedy 'prayer'"),
+        (("nothing",), "names no artifacts"),
+    ],
+)
+def test_what_cannot_be_done_is_said(recipe: Path, arguments: tuple[str, ...], words: str) -> None:
+    refused = metier("fix", *arguments, "-r", recipe)
+    assert refused.exit_code != 0 and words in str(refused.exception) + refused.output
+
+
+def test_write_and_output_exclude_each_other_and_a_remedy_names_a_fault(recipe: Path) -> None:
+    for arguments in (("--write", "--output", "x.yaml"), ("--remedy", "forgetting")):
+        ended = in_a_process("fix", "-r", recipe, *arguments)
+        assert ended.returncode == 2 and "Traceback" not in ended.stderr
