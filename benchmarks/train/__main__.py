@@ -1,0 +1,10 @@
+"""Run every benchmark of the training room, one after the other: `python -m benchmarks.train [NAME ...]`."""
+
+import sys
+
+from benchmarks.run import run
+
+NAMES = ("memory", "merge", "vocabulary")
+
+if __name__ == "__main__":
+    sys.exit(run("train", sys.argv[1:] or NAMES))

@@ -1,0 +1,141 @@
+"""What lies in folders and files that somebody wants to train on: counted, not read into memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from metier.core import Mistake
+from metier.core.files import files_below
+
+BYTES_PER_TOKEN = 4  # of English, and of Chinese: three bytes a character and some 1.4 characters a token
+
+# How much of a file of this kind is text, by bytes: measured on manuals; a PDF is a guess.
+_TEXT_SHARE = {
+    **dict.fromkeys((".txt", ".md", ".rst", ".tex", ".csv", ".tsv", ".json", ".jsonl", ".sql", ".py"), 1.0),
+    **dict.fromkeys((".html", ".htm", ".xml"), 0.5),
+    **dict.fromkeys((".pdf", ".docx", ".pptx", ".xlsx", ".epub"), 0.05),
+}
+_PLAIN = {".txt", ".md", ".rst"}
+
+Kind = Literal["documents", "conversations", "preferences"]
+
+
+class Evidence(NamedTuple):
+    """What one path holds. rows: documents, conversations or pairs. guessed: the bytes of text are a guess by kind."""
+
+    path: Path
+    kind: Kind
+    rows: int
+    text_bytes: int
+    guessed: bool
+
+
+def evidence(path: Path) -> Evidence:
+    """Return what a path holds: an artifact's folder, a folder of files, or a file of JSON lines.
+
+    Raises:
+        Mistake: nothing is there, or nothing that can be trained on.
+    """
+    if path.is_dir():
+        for kind, column in (("documents", "text"), ("conversations", "messages"), ("preferences", "chosen")):
+            if list((path / kind).glob("*.parquet")):
+                return _artifact(path, kind, column)  # type: ignore[arg-type]
+        return _files(path)
+    if not path.is_file():
+        raise Mistake(
+            f"{path} does not exist", hint="give a folder of documents, an artifact's folder or a .jsonl file"
+        )
+    if path.suffix in (".jsonl", ".ndjson", ".json"):
+        return _lines(path)
+    if path.suffix in _TEXT_SHARE:
+        share = _TEXT_SHARE[path.suffix]
+        return Evidence(path, "documents", 1, int(path.stat().st_size * share), path.suffix not in _PLAIN)
+    raise Mistake(
+        f"{path} is of no kind that is read", found=path.suffix or "no ending", hint="give a folder, or .jsonl"
+    )
+
+
+def _artifact(path: Path, kind: Kind, column: str) -> Evidence:
+    import pyarrow.parquet as pq
+
+    rows = size = 0
+    for file in sorted((path / kind).glob("*.parquet")):
+        told = pq.ParquetFile(file).metadata
+        rows += told.num_rows
+        for group in range(told.num_row_groups):
+            columns = (told.row_group(group).column(at) for at in range(told.num_columns))
+            size += sum(one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] == column)
+    return Evidence(path, kind, rows, size, False)
+
+
+def _files(path: Path) -> Evidence:
+    count, size, guessed = 0, 0.0, False
+    for file in files_below(path):
+        share = _TEXT_SHARE.get(file.suffix.lower())
+        if share is not None:
+            count += 1
+            size += file.stat().st_size * share
+            guessed |= file.suffix.lower() not in _PLAIN
+    if not count:
+        raise Mistake(
+            f"{path} holds nothing to learn from",
+            found=", ".join(sorted({file.suffix for file in files_below(path)})[:8]) or "no files",
+            hint="give a folder with text, Markdown, HTML or PDF, or an artifact's folder",
+        )
+    return Evidence(path, "documents", count, int(size), guessed)
+
+
+def _lines(path: Path) -> Evidence:
+    kind: Kind | None = None
+    rows = size = 0
+    for number, row in enumerate(_rows(path), 1):
+        found = kind_of(row)
+        if found is None:
+            raise Mistake(
+                f"{path.name}:{number} is no document, conversation or pair",
+                found=", ".join(sorted(row)[:8]) if isinstance(row, dict) else type(row).__name__,
+                hint='documents have "text", conversations "messages" or "instruction", pairs "chosen" and "rejected"',
+            )
+        if kind is None:
+            kind = found
+        elif found != kind:
+            raise Mistake(
+                f"{path.name}:{number} is of another kind", found=f"{found} among {kind}", hint="split the file"
+            )
+        rows += 1
+        if kind == "documents":
+            size += len(row["text"].encode())
+    if kind is None:
+        raise Mistake(f"{path} is empty", hint="give a file with one JSON object a line")
+    return Evidence(path, kind, rows, size, False)
+
+
+def _rows(path: Path) -> Iterator[Any]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        first = lines.read(1)
+        lines.seek(0)
+        number = 0
+        try:
+            if first == "[":
+                yield from json.load(lines)
+                return
+            for number, line in enumerate(lines, 1):  # noqa: B007 - told where a line is not JSON
+                if line.strip():
+                    yield json.loads(line)
+        except ValueError as error:
+            where = f":{number}" if number else ""
+            raise Mistake(f"{path.name}{where} is not JSON", found=str(error), hint="one JSON object a line") from error
+
+
+def kind_of(row: Any) -> Kind | None:
+    """Return what a JSON object is by its keys, or None."""
+    if not isinstance(row, dict):
+        return None
+    if "chosen" in row and "rejected" in row:
+        return "preferences"
+    if {"messages", "conversations", "instruction", "prompt"} & row.keys():
+        return "conversations"
+    return "documents" if isinstance(row.get("text"), str) else None

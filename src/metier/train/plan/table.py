@@ -1,0 +1,151 @@
+"""The choice, explained: every alternative with its memory, its relative speed, and what speaks against it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from metier.train.plan.choose import Plan
+from metier.train.plan.machine import GB
+
+_HEAD = (
+    "",
+    "method",
+    "layout",
+    "rows",
+    "again",
+    "weights",
+    "grads",
+    "optim",
+    "activ",
+    "peak",
+    "host",
+    "disk",
+    "speed",
+)
+
+
+def explain(plan: Plan) -> str:
+    """Return the plan as a page of plain text: what is trained, where, every alternative, and the choice."""
+    job, machine = plan.job, plan.machine
+    shape = job.shape
+    trained = f", {_count(job.trained_parameters)} trained" if job.method != "full" else ""
+    moe = f", {shape.matrix_parameters / 1e9:.2f}B at work on a token" if shape.experts > 1 else ""
+    beside = f" ({machine.all_devices} x {machine.memory / GB:.0f} GB; {machine.ram / GB:,.0f} GB of memory a machine)"
+    fastest = max(a.tokens_per_second for a in plan.alternatives or (plan,))
+    lines = [
+        f"{shape.name}: {_count(shape.parameters)} parameters{trained}{moe}",
+        f"on {machine.label}{'' if machine.on_cores else beside}",
+        f"{job.rows} rows of {job.sequence_length} tokens an optimizer step, {job.precision}, {job.optimizer}",
+        "",
+        *_aligned([_HEAD, *(_row(a, plan, fastest) for a in plan.alternatives)]),
+        "",
+        "GB of a device; host and disk: of a machine. rows: of a pass on a device. again: gradient checkpointing.",
+        "speed: tokens/s beside the fastest. Parts are each at their largest: the peak can be less than their sum.",
+        "",
+        f"chosen: {plan.words}" if plan.fits else f"nothing fits. Nearest: {plan.words}: {plan.reason}",
+        f"why: {plan.why}",
+    ]
+    lines.append(f"about {plan.tokens_per_second:,.0f} tokens/s{_duration(plan)}")
+    if fields := step_fields(plan):
+        lines.append("in the recipe: " + ", ".join(f"{name}: {_yaml(value)}" for name, value in fields.items()))
+    return "\n".join(lines)
+
+
+def step_fields(plan: Plan) -> dict[str, Any]:
+    """Return the fields that a training step needs for this plan."""
+    job = plan.job
+    fields: dict[str, Any] = {"method": job.method, "sequence_length": job.sequence_length}
+    if job.method in ("lora", "qlora"):
+        fields["lora"] = {"rank": job.rank}
+    if job.method == "freeze":
+        fields["trained_layers"] = job.trained_layers
+    if plan.layout.checkpointing == "full":
+        fields["gradient_checkpointing"] = True
+    if job.optimizer != "adamw":
+        fields["optimizer"] = job.optimizer
+    return fields
+
+
+def as_dict(plan: Plan) -> dict[str, Any]:
+    """Return the plan as plain JSON values; bytes and seconds are not rounded."""
+    layout, job = plan.layout, plan.job
+    return {
+        "method": job.method,
+        "layout": layout.name,
+        "micro_batch": layout.micro_batch,
+        "accumulation": layout.accumulation(job),
+        "gradient_checkpointing": layout.checkpointing == "full",
+        "parallel": {
+            "data": layout.data,
+            "tensor": layout.tensor,
+            "pipeline": layout.pipeline,
+            "context": layout.context,
+        },
+        "optimizer_at": layout.optimizer_at,
+        "parameters_at": layout.parameters_at,
+        "bytes": plan.memory._asdict(),
+        "step_seconds": plan.timing.seconds,
+        "seconds": plan.seconds,
+        "tokens_per_second": plan.tokens_per_second,
+        "fits": plan.fits,
+        "reason": plan.reason or plan.why,
+    }
+
+
+def _row(plan: Plan, chosen: Plan, fastest: float) -> tuple[str, ...]:
+    memory, layout = plan.memory, plan.layout
+    taken = plan.job == chosen.job and layout == chosen.layout
+    speed = f"{plan.tokens_per_second / fastest:.0%}"
+    return (
+        "->" if taken and chosen.fits else "" if plan.fits else "x",
+        plan.job.method,
+        layout.name,
+        str(layout.micro_batch),
+        "yes" if layout.checkpointing == "full" else "",
+        *(_gb(part) for part in (memory.parameters, memory.gradients, memory.optimizer)),
+        _gb(memory.activations + memory.logits + memory.working),
+        _gb(memory.peak),
+        _gb(memory.host),
+        _gb(memory.nvme),
+        speed if not plan.reason else f"{speed}  {plan.reason}",
+    )
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f}B" if number >= 1e9 else f"{number / 1e6:.1f}M"
+
+
+def _gb(count: int) -> str:
+    value = count / GB
+    return "" if not count else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    left = 3  # the first columns are words
+    return [
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
+        )
+        + f"  {row[-1]}"
+        for row in rows
+    ]
+
+
+def _duration(plan: Plan) -> str:
+    if plan.seconds is None:
+        return ""
+    assert plan.job.tokens is not None
+    seconds = plan.seconds
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f", {plan.job.tokens:,} tokens in {seconds / size:.1f} {unit}"
+    return f", {plan.job.tokens:,} tokens in {seconds:.0f} seconds"
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_yaml(inner)}" for name, inner in value.items()) + "}"
+    return str(value).lower() if isinstance(value, bool) else str(value)

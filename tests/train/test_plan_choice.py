@@ -1,0 +1,262 @@
+"""The choice of a layout, the ladder, the next smaller plan, and machines in words."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+from pytest import approx
+
+from metier.core import Host, Mistake, Step, Work
+from metier.core.host import Gpu
+from metier.core.types import Model
+from metier.train.memory import estimate_of, memory_bytes, plan_of
+from metier.train.plan import (
+    Job,
+    Layout,
+    Plan,
+    check,
+    explain,
+    find_shape,
+    lay_out,
+    machine_of,
+    memory_of,
+    next_smaller,
+    plan_for,
+    shape_of,
+    step_fields,
+)
+from metier.train.plan.choose import AT_MOST, USABLE
+
+SMALL = {
+    "hidden_size": 576,
+    "num_hidden_layers": 30,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152,
+    "tie_word_embeddings": True,
+}
+GRID = list(
+    itertools.product(("1b", "8b", "70b", "mixtral-8x7b"), ("1xL4-24G", "8xA100-80G,nvme=8000", "4x8xH100-80G"))
+)
+
+
+@pytest.mark.parametrize(("model", "host"), GRID)
+def test_what_is_chosen_fits_and_nothing_that_fits_is_much_faster(model: str, host: str) -> None:
+    plan = plan_for(Job(find_shape(model), rows=64), machine_of(host), ladder="down")
+    if not plan.fits:
+        assert not any(alternative.fits for alternative in plan.alternatives)
+        return
+    assert plan.memory.peak <= USABLE * plan.machine.memory and plan.memory.host <= USABLE * plan.machine.ram
+    same = [other for other in plan.alternatives if other.fits and other.job.method == plan.job.method]
+    assert plan.timing.seconds <= 1.05 * min(other.timing.seconds for other in same)
+    every = min(other.timing.seconds for other in plan.alternatives if other.fits)
+    assert plan.timing.seconds <= 1.05 * AT_MOST.get(plan.job.method, 1.0) * every
+
+
+@pytest.mark.parametrize(("model", "host"), GRID)
+def test_what_does_not_do_says_why(model: str, host: str) -> None:
+    plan = plan_for(Job(find_shape(model)), machine_of(host), ladder="down")
+    for alternative in plan.alternatives:
+        assert alternative.fits or alternative.reason in explain(plan)
+
+
+@pytest.mark.parametrize(
+    ("host", "method"), [("8xA100-80G", "full"), ("1xA100-80G", "lora"), ("1xT4-16G,ram=16", "qlora")]
+)
+def test_the_ladder_goes_down_with_the_machine(host: str, method: str) -> None:
+    assert plan_for(Job(find_shape("8b")), machine_of(host), ladder="down").job.method == method
+
+
+def test_the_ladder_up_begins_cheap_and_names_the_rungs_above() -> None:
+    plan = plan_for(Job(find_shape("70b")), machine_of("1xH100-80G,nvme=4000"), ladder="up")
+    assert plan.job.method == "qlora" and "lora, then full" in plan.why
+
+
+def test_405b_on_512_gpus_needs_cut_states() -> None:
+    job = Job(find_shape("405b"), sequence_length=8192, rows=512)
+    plan = plan_for(job, machine_of("64x8xH100-80G"))
+    assert plan.fits and plan.layout.devices == 512 and plan.layout.sharding in ("zero-3", "fsdp2")
+    fitting = {other.layout.sharding for other in plan.alternatives if other.fits}
+    assert not fitting & {"ddp", "zero-1", "zero-2"}
+
+
+def test_this_machine_trains_135m_whole() -> None:
+    host = Host(cores=2, threads=2, memory_bytes=24 << 30)
+    plan = plan_for(Job(shape_of(SMALL), tokens=100_000), machine_of(host), ladder="down")
+    assert (plan.job.method, plan.layout.name) == ("full", "one process")
+    assert plan.tokens_per_second == approx(200, rel=0.3)  # measured: 250 at 1024 tokens a row
+
+
+def test_nothing_fits_is_said_and_the_nearest_is_shown() -> None:
+    plan = plan_for(Job(find_shape("405b")), machine_of("1xT4-16G"), ladder="down")
+    assert not plan.fits and next_smaller(plan) is None
+    assert "nothing fits" in explain(plan)
+
+
+def smaller_ones(plan: Plan) -> list[Plan]:
+    found = []
+    while smaller := next_smaller(plan, measured=int(2 * plan.machine.memory)):
+        found.append(smaller)
+        plan = smaller
+        if len(found) > 20:
+            break
+    return found
+
+
+def test_the_next_smaller_plan_fits_and_is_smaller() -> None:
+    machine = machine_of("1xA100-80G")
+    plan = lay_out(Job(find_shape("8b")), Layout(8), machine)
+    smaller = next_smaller(plan)
+    assert smaller is not None and smaller.fits and smaller.memory.peak < plan.memory.peak
+    assert smaller.changes and smaller.words
+
+
+def test_smaller_plans_come_in_the_order_of_what_they_cost() -> None:
+    job, wide = Job(shape_of(SMALL), sequence_length=1024), machine_of("cpu:2x64G")
+    plan = lay_out(job, Layout(4), wide)
+
+    def with_room_for(layout: Layout, method: str = "full") -> Plan | None:
+        peak = memory_of(replace(job, method=method), layout, wide).peak  # type: ignore[arg-type]
+        return next_smaller(replace(plan, machine=wide._replace(memory=int(peak / USABLE) + 1)))
+
+    half, again = with_room_for(Layout(2)), with_room_for(Layout(1, "full"))
+    assert half is not None and half.changes == {"micro_batch": 2}
+    assert again is not None and again.changes == {"micro_batch": 1, "gradient_checkpointing": True}
+    adapted = with_room_for(Layout(1, "full"), "lora")
+    assert adapted is not None and (adapted.job.method, adapted.changes["rank"]) == ("lora", 16)
+    shorter = next_smaller(replace(plan, machine=wide._replace(memory=int(1.02 * adapted.memory.peak))))
+    assert shorter is not None and shorter.job.method == "qlora"
+    assert next_smaller(replace(plan, machine=machine_of("cpu:2x0.8G"))) is None
+
+
+def test_a_measured_peak_scales_what_is_predicted() -> None:
+    plan = lay_out(Job(shape_of(SMALL), sequence_length=1024), Layout(1), machine_of("cpu:2x6G"))
+    assert plan.fits
+    seen = next_smaller(plan, measured=int(1.8 * plan.memory.peak))
+    assert seen is not None
+    alone = memory_of(seen.job, seen.layout, seen.machine).peak
+    assert seen.memory.peak == approx(1.8 * alone, rel=0.01)
+
+
+def test_check_compares_and_says_so() -> None:
+    good = check(1_050, 1_000, 2_000)
+    assert good.within and good.fits and good.error == approx(0.05)
+    bad = check(1_200, 1_000, 900)
+    assert not bad.within and not bad.fits
+
+
+@pytest.mark.parametrize("change", [{"sequence_length": 4096}, {"method": "full"}, {"precision": "fp32"}])
+def test_more_work_never_needs_less(change: dict[str, object]) -> None:
+    machine, job = machine_of("8xA100-80G"), Job(find_shape("8b"), "lora", "bf16")
+    more = replace(job, **change)  # type: ignore[arg-type]
+    assert memory_of(more, Layout(), machine).peak > memory_of(job, Layout(), machine).peak
+
+
+@pytest.mark.parametrize("sharding", ["zero-1", "zero-2", "zero-3", "fsdp2"])
+def test_more_devices_never_need_more_of_each(sharding: str) -> None:
+    machine, job = machine_of("64x8xA100-80G"), Job(find_shape("8b"), rows=4096)
+    peaks = [
+        memory_of(job, Layout(sharding=sharding, data=data), machine).peak  # type: ignore[arg-type]
+        for data in (2, 8, 64, 512)
+    ]
+    assert peaks == sorted(peaks, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes", "devices", "gigabytes"),
+    [("8xA100-80G", 1, 8, 80), ("64x8xH100-80G", 64, 8, 80), ("cpu:2x24G", 1, 1, 24), ("1xh200", 1, 1, 141)],
+)
+def test_machines_are_read_from_words(text: str, nodes: int, devices: int, gigabytes: int) -> None:
+    machine = machine_of(text)
+    assert (machine.nodes, machine.devices, machine.memory) == (nodes, devices, gigabytes * 10**9)
+
+
+def test_a_machine_has_what_is_said_of_it() -> None:
+    machine = machine_of("2x8xA100-80G, ram=500G, nvme=7000, net=100")
+    assert (machine.ram, machine.nvme, machine.net) == (500 * 10**9, 7000 * 10**9, 12.5e9)
+
+
+@pytest.mark.parametrize("text", ["", "8", "8xFOO-80G", "8xA100-81G", "0x8xA100-80G", "8xA100-80G,ssd=3", "cpu:2"])
+def test_a_machine_that_cannot_be_read_is_a_mistake_with_a_hint(text: str) -> None:
+    with pytest.raises(Mistake) as told:
+        machine_of(text)
+    assert told.value.hint
+
+
+def test_the_cards_of_this_machine_are_known_by_the_names_nvidia_smi_gives_them() -> None:
+    host = Host(8, 8, 512 << 30, (Gpu("NVIDIA A100-SXM4-80GB", 81920 << 20),) * 2)
+    machine = machine_of(host)
+    assert (machine.accelerator, machine.all_devices, machine.peak_flops) == ("A100-80G", 2, 312e12)
+    unknown = machine_of(Host(8, 8, 64 << 30, (Gpu("Some Card", 12 << 30),)))
+    assert unknown.memory == 12 << 30 and not unknown.on_cores
+
+
+@pytest.mark.parametrize("wanted", ["7b", "8B-llama", "llama-3.1-8b", "405B", "135M", "0.5b-qwen2.5"])
+def test_shapes_are_known_by_size_and_family(wanted: str) -> None:
+    assert find_shape(wanted).parameters > 1e8
+
+
+@pytest.mark.parametrize("wanted", ["9000B", "llama", "no/such/folder"])
+def test_an_unknown_model_is_a_mistake_with_a_hint(wanted: str) -> None:
+    with pytest.raises(Mistake) as told:
+        find_shape(wanted)
+    assert told.value.hint
+
+
+def test_a_configuration_without_a_shape_names_what_is_missing() -> None:
+    with pytest.raises(Mistake, match="hidden_size"):
+        shape_of({"num_hidden_layers": 2})
+    with pytest.raises(KeyError):
+        memory_bytes({}, 16, 16)
+
+
+def test_a_word_that_no_training_has_is_a_mistake() -> None:
+    with pytest.raises(Mistake, match="precision"):
+        Job(find_shape("8b"), precision="int3")  # type: ignore[arg-type]
+
+
+def test_the_fields_of_a_step_are_those_of_the_plan() -> None:
+    plan = lay_out(Job(find_shape("8b"), "lora", rank=32), Layout(1, "full"), machine_of("1xL4-24G"))
+    assert step_fields(plan) == {
+        "method": "lora",
+        "sequence_length": 2048,
+        "lora": {"rank": 32},
+        "gradient_checkpointing": True,
+    }
+
+
+class Based(Step[Model]):
+    """A base model whose shape is known."""
+
+    name: ClassVar[str] = "test-plan-base"
+
+    def run(self, work: Work) -> None:
+        """Never called."""
+
+    def shape(self) -> dict[str, Any]:
+        return SMALL
+
+
+class Held:
+    """A step's fields, as they are read."""
+
+    method, precision, gradient_checkpointing, optimizer, trained_layers = "lora", "bf16", True, "adamw", 2
+
+
+def test_the_estimate_of_a_step_reads_its_fields() -> None:
+    host = Host(cores=2, threads=2, memory_bytes=24 << 30)
+    full = plan_of(SMALL, host, window=1024, trained=1024)
+    lora = plan_of(SMALL, host, window=1024, trained=1024, method="lora", gradient_checkpointing=True, precision="bf16")
+    assert lora.memory.peak < 0.5 * full.memory.peak
+    base = Based()
+    plain = estimate_of(base, host, 512, tokens=10_000)
+    adapted = estimate_of(base, host, 512, tokens=10_000, step=Held())  # type: ignore[arg-type]
+    assert plain is not None and adapted is not None
+    assert plain.memory_bytes == full.memory.peak and adapted.memory_bytes == lora.memory.peak
+    assert plain.seconds == approx(50, rel=0.3)  # 10,000 tokens at some 200 a second
+    assert plain.disk_bytes is not None and adapted.disk_bytes is not None
+    assert adapted.disk_bytes < plain.disk_bytes == 28 * find_shape("135m").parameters
