@@ -104,10 +104,10 @@ def _chosen(nats: Sequence[float], counts: Sequence[int]) -> list[int]:
 
 def main() -> None:
     """Compare all forms, in the number format in which both give the same answers."""
-    drawn = questions(SHOTS + 90)
+    drawn = questions(SHOTS + 300)
     forms = (
         Form("multiple choice, the exam's own form", options_as_answers, 90, 24, "3×"),
-        Form("multiple choice, letters after 5 shots", letters_after(drawn[:SHOTS]), 90, 16, "3×"),
+        Form("multiple choice, letters after 5 shots", letters_after(drawn[:SHOTS]), 300, 16, "3×"),
         Form("multiple choice, letters alone", letters_alone, 40, 24, None),
     )
     for form in forms:
