@@ -55,7 +55,7 @@ class PassAtK(Step[Scores]):
         return self
 
     def run(self, work: Work) -> None:
-        """Write scores.json and answers.jsonl, one line a sample."""
+        """Write scores.json, answers.jsonl with one line a sample, and exam.json, by which `metier gate` compares."""
         from metier.core.engine import EngineChat
         from metier.core.sandbox import Limits
         from metier.core.scorers.program import ProgramScorer
@@ -90,7 +90,11 @@ class PassAtK(Step[Scores]):
         figures = self._figures(problems, rows)
         write_json_atomic(work.folder / "scores.json", [found._asdict() for found in figures])
         work.count("sample", len(rows), len(rows), made={"graded sample": len(rows)})
-        work.figure("problems_sha256", sha256_file(self.problems.path))
+        digest = sha256_file(self.problems.path)
+        counts = {"problems": len(problems), "samples": self.samples}
+        conditions = {"decoding": decoding.model_dump(), "limits": limits._asdict()}
+        write_json_atomic(work.folder / "exam.json", {"digest": digest, "conditions": conditions, "counts": counts})
+        work.figure("problems_sha256", digest)
         work.figure("decoding", decoding.model_dump())
         work.figure("sandbox", scorer.kind)
         for found in figures:
@@ -116,6 +120,7 @@ def _row(problem: Problem, sample: int, reply: Reply, score: Any) -> dict[str, A
     return {
         **_place(problem, sample)._asdict(),
         "problem": problem.id,
+        "cluster": problem.cluster,
         "question": problem.question,
         "answer": reply.text,
         "score": score.value,
