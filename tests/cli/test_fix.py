@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,15 @@ def test_another_remedy_may_be_taken_and_written_elsewhere(recipe: Path, tmp_pat
     assert now["rehearsal"] == {"step": "rehearsal", "origin": "$origin", "prompts": 160}
     assert output.read_text().index("rehearsal: {") > output.read_text().index("origin:  {")
     assert "is there already" in str(metier("fix", "-r", recipe, *arguments).exception)
+
+
+def test_the_command_that_is_told_writes_what_was_shown(recipe: Path) -> None:
+    shown = metier("fix", "doctor", "-r", recipe, "--only", "forgetting", "--remedy", "forgetting=lower rate")
+    told = shlex.split(shown.output.splitlines()[-1].removeprefix("next: metier "))
+    assert told[:-2] == ["fix", "doctor", "--only=forgetting", "--remedy=forgetting=lower rate", "--write"]
+    assert metier(*told).exit_code == 0
+    now = yaml.safe_load(recipe.read_text())
+    assert now["sft"]["learning_rate"] == 1e-4 and now["cpt"]["replay_share"] == 0.1
 
 
 def test_a_recipe_that_was_changed_since_is_refused(recipe: Path) -> None:

@@ -14,6 +14,17 @@ from metier.core import Failure
 from metier.core.chat import Decoding, Endpoint, Message, OpenAIChat, beyond_openai
 
 ASKED: list[dict[str, Any]] = []
+NONSENSE = {
+    "a sign-in page": ("text/html", b"<html>Sign in</html>"),
+    "broken JSON": ("application/json", b"{oops"),
+    "not UTF-8": ("application/json", b'{"choices": "\xff"}'),
+    "null": ("application/json", b"null"),
+    "a list": ("application/json", b"[1]"),
+    "no choices": ("application/json", b'{"choices": []}'),
+    "text for choices": ("application/json", b'{"choices": "yes"}'),
+    "a choice without a message": ("application/json", b'{"choices": [{}]}'),
+    "a number for an answer": ("application/json", b'{"choices": [{"message": {"content": 5}}]}'),
+}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -23,14 +34,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         ASKED.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        if ASKED[-1]["model"] in NONSENSE:
+            kind, said = NONSENSE[ASKED[-1]["model"]]
+            self._answer(200, kind, said)
+            return
         refused = "top_k" in ASKED[-1] and ASKED[-1]["model"] == "strict"
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes"}}
         answer: dict[str, Any] = {"error": {"message": "unknown parameter: top_k"}} if refused else {
             "id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice],
         }  # fmt: skip
-        data = json.dumps(answer).encode()
-        self.send_response(400 if refused else 200)
-        self.send_header("Content-Type", "application/json")
+        self._answer(400 if refused else 200, "application/json", json.dumps(answer).encode())
+
+    def _answer(self, status: int, kind: str, data: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -62,3 +79,16 @@ def test_an_endpoint_that_does_not_know_top_k_is_a_failure_and_not_another_decod
     with pytest.raises(Failure) as failed:
         OpenAIChat(Endpoint(base_url=url, model="strict")).complete([[Message("user", "a")]], Decoding(top_k=5))
     assert "unknown parameter: top_k" in str(failed.value)
+
+
+@pytest.mark.parametrize("model", NONSENSE)
+def test_an_endpoint_that_answers_nonsense_is_a_failure_that_says_what_to_do(url: str, model: str) -> None:
+    with pytest.raises(Failure) as failed:
+        OpenAIChat(Endpoint(base_url=url, model=model)).complete([[Message("user", "a")]], Decoding())
+    assert "something else than a chat completion" in str(failed.value) and "/v1" in str(failed.value)
+
+
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "", "ftp://a/v1", "http://"])
+def test_an_address_without_http_or_host_is_refused_before_anything_runs(address: str) -> None:
+    with pytest.raises(ValueError, match="does not begin with http:// or https://"):
+        Endpoint(base_url=address, model="m")

@@ -81,6 +81,11 @@ def test_choices_in_one_cluster_have_a_wider_interval_than_alone() -> None:
     assert wide.high - wide.low > narrow.high - narrow.low
 
 
+def test_choices_of_a_single_cluster_have_intervals_with_ends() -> None:
+    found = calibration([Choice(0.7, at % 3 > 0, "a") for at in range(30)])
+    assert (found.error.low, found.error.high, found.excess.low, found.excess.high) == (0.0, 1.0, -1.0, 1.0)
+
+
 def test_the_examination_writes_what_calibration_reads() -> None:
     item = Item("1", "Which?", ["aaaa", "bbbb", "cccc", "dddd"], 1, "doc", "sentence ending")
     row = chosen(item, [Likelihood(nats, 2) for nats in (-8.0, -4.0, -8.0, -8.0)])

@@ -34,9 +34,12 @@ from metier.evaluate.doctor.faults import Seen, look
 from metier.evaluate.doctor.lineage import Lineage
 from metier.evaluate.doctor.remedies import remedies
 from metier.evaluate.doctor.symptoms import goes_round, refuses, script, wrong_form
-from metier.evaluate.doctor.trained_on import Ends, Leaked, Repeats, ends, repeats
+from metier.evaluate.doctor.trained_on import Ends, Leaked, Repeats, asked, ends, repeats
 from metier.evaluate.doctor.words import change, markdown
+from metier.evaluate.gate import Paired, chance
 from metier.evaluate.leaks import Leak
+from metier.evaluate.material import Conditions, Material
+from metier.evaluate.multiple_choice import Item
 from metier.models.tiny import TinyModel, tiny_tokenizer
 from metier.train import Cpt, Dpo, Sft
 from tests.evaluate.doctor_material import Rates, Simulated, rows, seen, write
@@ -169,6 +172,18 @@ def test_the_share_that_is_seen_is_found_four_times_in_five() -> None:
     critical = next(hits for hits in range(121) if binomial_tail(hits, 120, 0.05) <= LEVEL)
     assert binomial_tail(critical, 120, reach) == approx(0.8, abs=1e-3)
     assert share_seen(1, 0.05) == 1.0  # one answer finds nothing
+
+
+def test_what_is_seen_of_a_factor_is_found_four_times_in_five() -> None:
+    """Both sides are tested, so each has half the level: with the whole of it more would seem to be seen."""
+    rng, found = random.Random(0), 0
+    sees = factor_beyond([rng.gauss(0, 0.6) for _ in range(120)], range(120), 2.0).sees
+    assert sees is not None
+    for _ in range(300):
+        logs = [rng.gauss(math.log(sees), 0.6) for _ in range(120)]
+        longer = Paired([-log for log in logs], [1.0] * 120, range(120), math.log(2))
+        found += 2 * chance(longer) <= LEVEL
+    assert 0.72 <= found / 300 <= 0.88
 
 
 def test_whole_clusters_count_once() -> None:
@@ -349,6 +364,20 @@ def test_one_item_copied_is_found_and_a_few_reworded_ones_are_the_searchs_own_er
         leaked = [one._replace(id=f"question {at}") for at, one in enumerate(leaks)]
         looked = seen(HEALTHY, None, 0)._replace(leaked=[Leaked(0, leaked)])
         assert found_in(looked) == ({"contamination"} if found else set())
+
+
+def test_an_item_copied_in_one_source_and_reworded_in_another_is_copied() -> None:
+    copied = Leak("question 1", "verbatim", 1.0, "training data 1", "asked", "found")
+    alike = copied._replace(kind="reworded", share=0.8, where="training data 2")
+    for sources in ([[copied], [alike]], [[alike], [copied]]):
+        looked = seen(HEALTHY, None, 0)._replace(leaked=[Leaked(at, one) for at, one in enumerate(sources)])
+        assert found_in(looked) == {"contamination"}
+
+
+def test_a_question_of_ones_own_that_quotes_a_term_is_looked_for_whole() -> None:
+    item = Item("q", 'What does a "margin call" ask for?', ["more collateral", "less"], 0, "q", "own", None)
+    material = Material(Conditions(), [], [item], [], [])
+    assert 'What does a "margin call" ask for? more collateral' in asked(material)["question q"]
 
 
 def test_the_diagnosis_is_json_and_a_page(tmp_path: Path) -> None:

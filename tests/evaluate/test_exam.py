@@ -181,6 +181,18 @@ def test_an_exam_of_ones_own_is_asked_too_and_open_questions_are_drawn(
     assert "Who pays the fee?" in (exam.folder / "questions.csv").read_text()
 
 
+def test_two_exams_of_ones_own_that_share_an_id_are_refused(
+    shop: Workshop, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    own = []
+    for name, question in (("a", "Who pays the fee?"), ("b", "Who is paid the fee?")):
+        (tmp_path / f"{name}.csv").write_text(f"id,question,reference\n1,{question},The buyer pays.\n")
+        own.append(OwnExam(files=(LocalPath(tmp_path / f"{name}.csv"),)))
+    with pytest.raises(Mistake, match="have the id of another") as raised:
+        shop.make(exam_for(tiny_model_folder, own=tuple(own)))
+    assert "agreement '1'" in str(raised.value)
+
+
 def test_an_exam_of_ones_own_is_sat_alone_and_its_answers_carry_their_dimension(
     shop: Workshop, tiny_model_folder: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from pytest import approx
 
 from metier.core import Failure, Mistake
 from metier.core.types import Scores
+from metier.evaluate.compare import compare
 from metier.evaluate.gate import ALPHA, SOUGHT, Paired, chance, check, holm, items_needed, noise_floor
 from metier.evaluate.statistics import paired_difference, perplexity_ratio
 
@@ -232,3 +233,27 @@ def test_what_cannot_be_compared_is_the_users_mistake(tmp_path: Path) -> None:
             check(one, same, margins)
     with pytest.raises(Failure, match="different items"):
         check(one, examination(tmp_path / "d", 30, only=50))
+
+
+def test_an_examination_without_answers_is_a_failure_and_no_comparison_of_nothing(tmp_path: Path) -> None:
+    one, other = examination(tmp_path / "a", 30), examination(tmp_path / "b", 29)
+    for scores in (one, other):
+        (scores.folder / "answers.jsonl").unlink()
+    with pytest.raises(Failure, match="holds no answers"):
+        compare(one, other)
+    (one.folder / "answers.jsonl").write_text("nonsense\n")
+    with pytest.raises(Failure, match="cannot be read"):
+        compare(one, other)
+
+
+def test_replies_read_by_unlike_tokenizers_are_held_against_each_other_per_byte(tmp_path: Path) -> None:
+    for name, more in (("a", 0), ("b", 1)):
+        examination(tmp_path / name, 30, nats=2.0 + more / 10)
+        answers = tmp_path / name / "answers.jsonl"
+        text = answers.read_text().replace('"perplexity"', '"chat_reply_perplexity"')
+        answers.write_text(text.replace('"tokens": 25', f'"tokens": {25 - more}'))
+    found = check(Scores(tmp_path / "a"), Scores(tmp_path / "b"))
+    assert [(one.difference.name, one.lost) for one in found] == [
+        ("execution", False), ("chat_reply_perplexity_per_byte", True),
+    ]  # fmt: skip
+    assert found[1].difference.value == approx(math.exp(0.1))

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from pytest import approx
 
-from metier.core import Host, LocalPath, Mistake, Workshop
+from metier.core import Failure, Host, LocalPath, Mistake, Workshop
 from metier.core.chat import Endpoint
 from metier.evaluate import InferenceBench
 from metier.evaluate.inference.cells import Cell, Repeat, Timed, failed, figures, interval, percentiles, prompts, table
+from metier.evaluate.inference.targets import EndpointTarget
 from metier.evaluate.inference.watched import Ended, Watched
 from tests.evaluate.exam_steps import given
 
@@ -78,6 +79,17 @@ def test_the_table_has_a_line_for_each_cell() -> None:
 # --- an endpoint of known speed
 
 
+NONSENSE = {
+    "list": b"data: [1]\n\n",
+    "number": b"data: 3\n\n",
+    "cut": b'data: {"choices": [\n\n',
+    "texts": b'data: {"choices": ["a"]}\n\n',
+    "not UTF-8": b"data: \xff\n\n",
+    "page": b"<html>Sign in</html>",
+    "usage": b'data: {"choices": [{"delta": {"content": "a"}}], "usage": {"completion_tokens": "many"}}\n\n',
+}
+
+
 class Handler(BaseHTTPRequestHandler):
     """Streams as many words as asked for; the model's name says what goes wrong."""
 
@@ -93,10 +105,14 @@ class Handler(BaseHTTPRequestHandler):
         if body["model"] == "hanging":
             time.sleep(3)
             return
+        if body["model"] in NONSENSE:
+            self.wfile.write(NONSENSE[body["model"]])
+            return
         made = 0 if body["model"] == "silent" else body["max_tokens"]
         for at in range(made):
             time.sleep(FIRST if at == 0 else EACH)
-            self._send({"choices": [{"delta": {"content": "word "}}]})
+            name = "reasoning_content" if body["model"] == "thinking" else "content"
+            self._send({"choices": [{"delta": {name: "word "}}]})
             if body["model"] == "breaking" and at == 1:
                 self._send({"error": {"message": "out of memory"}})
                 return
@@ -154,24 +170,39 @@ def test_an_endpoint_is_as_fast_as_it_is(shop: Workshop, url: str) -> None:
         ("silent", "the answer was empty"),
     ],
 )
-def test_an_endpoint_that_does_not_answer_is_a_row_with_a_reason(
-    shop: Workshop, url: str, model: str, reason: str
-) -> None:
-    step = bench(url, model, concurrency=(2,), repeats=1, timeout_seconds=0.5)
-    (row,) = cells(shop, step)
+def test_a_request_that_is_not_answered_has_a_reason(url: str, model: str, reason: str) -> None:
+    found = EndpointTarget(url, model, timeout=0.5).repeat(["a", "b"], 2, 5)
+    row = figures(Cell(2, 9, 5), [found], None, None)
     assert row["tokens_per_second"] is None and row["errors"] == 2 and reason in row["reason"]
-    assert shop.make(step).record.ledger.lines[0].dropped == {"could not be measured": 1}
 
 
-def test_nobody_at_the_address_is_a_row_with_a_reason(shop: Workshop) -> None:
-    (row,) = cells(shop, bench("http://127.0.0.1:9/v1", "any", concurrency=(1,), repeats=1))
-    assert "refused" in row["reason"]
+@pytest.mark.parametrize("model", NONSENSE)
+def test_a_request_that_is_answered_with_nonsense_has_a_reason(url: str, model: str) -> None:
+    (found,) = EndpointTarget(url, model, timeout=5).repeat(["a"], 1, 5).requests
+    assert found.reason and found.output_tokens == 0
+
+
+def test_thoughts_before_an_answer_are_tokens_too(url: str) -> None:
+    (found,) = EndpointTarget(url, "thinking", timeout=5).repeat(["a"], 1, 3).requests
+    assert (found.reason, found.output_tokens) == (None, 3) and (found.first_seconds or 0) >= FIRST
+
+
+def test_where_nothing_could_be_measured_the_step_fails_and_the_next_attempt_measures_anew(
+    shop: Workshop, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = bench("http://127.0.0.1:9/v1", "any", repeats=1)
+    with pytest.raises(Failure, match="nothing could be measured: all 2 cells failed") as failed:
+        shop.make(step)
+    assert "refused" in str(failed.value)
+    told = bench(url, "counting")._told(type("Work", (), {"host": HOST})())
+    monkeypatch.setattr(InferenceBench, "_told", lambda *_: told)  # now it is there
+    assert [row["errors"] for row in cells(shop, step)] == [0, 0]
 
 
 def test_a_cell_that_takes_too_long_is_given_up_and_the_next_one_is_measured(shop: Workshop, url: str) -> None:
-    light, heavy, last = cells(
-        shop, bench(url, "counting", concurrency=(1, 2), output_tokens=(1, 400), repeats=1, cell_seconds=3.0)
-    )[:3]
+    step = bench(url, "counting", concurrency=(1, 2), output_tokens=(1, 400), repeats=1, cell_seconds=3.0)
+    light, heavy, last = cells(shop, step)[:3]
+    assert shop.make(step).record.ledger.lines[0].dropped == {"could not be measured": 2}
     assert light["errors"] == 0 and last["errors"] == 0
     assert heavy["output_tokens"] == 400 and heavy["reason"] == "it took longer than 3 s"
 

@@ -7,6 +7,9 @@ import tracemalloc
 
 import pytest
 
+from metier.core.chat import Message
+from metier.core.types import Conversation
+from metier.evaluate.leak_check import row_texts, words
 from metier.evaluate.leak_runs import Runs
 from metier.evaluate.leak_terms import excerpt, stem, term, tokens
 from metier.evaluate.leaks import GRAM_WORDS, Found, Text, batches, find_leaks
@@ -197,3 +200,16 @@ def test_names_of_programs_stay_whole_and_small_words_say_nothing() -> None:
 
 def test_an_excerpt_begins_with_the_word_that_is_asked_for() -> None:
     assert excerpt("one, two\n three", 1) == "two three"
+
+
+def test_orders_to_the_system_that_all_rows_have_give_none_away() -> None:
+    schema = " ".join(f"CREATE TABLE ledger_{at} (name TEXT, amount REAL);" for at in range(12))
+
+    def row(question: str, gold: str) -> Conversation:
+        messages = [Message("system", schema), Message("user", question), Message("assistant", gold)]
+        return Conversation("r", messages, "own", "held_out", "", "r", {"scorer": "sqlite", "gold": gold})
+
+    asked = row("Which names in the third ledger begin with Z?", "SELECT name FROM ledger_2 WHERE name LIKE 'Z%'")
+    other = row("How many rows are above 5?", "SELECT count(*) FROM ledger_5 WHERE amount > 5")
+    found = [find_leaks({"q": row_texts(asked)}, lambda one=one: [Text("t", words(one))]) for one in (other, asked)]
+    assert [bool(one.leaks) for one in found] == [False, True]

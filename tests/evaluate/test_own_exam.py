@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,11 @@ def test_a_text_that_is_also_the_letter_of_another_option_is_asked_back() -> Non
         ({"question": "Why?", "gold": "SELECT 1", "databases": "[]"}, "databases", "missing"),
         ({"question": "Why?", "gold": "SELEC 1", "databases": ["CREATE TABLE t(a)"]}, "reference", "syntax error"),
         ({"question": "Why?", "reference": "!?"}, "check", "reference"),
+        ({"question": "Why?", "a": "x", "b": "y", "answer": "9" * 400}, "answer", "not among"),
+        ({"question": "Why?", "a": "x", "option a": "y", "b": "z", "answer": "A"}, "options", "two columns for one"),
+        ({"question": "Why?", "options": "[" * 100_000, "answer": "A"}, "options", "no JSON list"),
+        ({"question": "Why?", "wahl a": "x", "wahl b": "y", "answer": "B"}, "options", "missing"),
+        ({"question": "Why?", "reference": "So.", "accepts": "Thus."}, "accepts", "no JSON list"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_field(row: dict[str, object], field: str, what: str) -> None:
@@ -177,15 +183,84 @@ def test_a_file_that_is_no_exam_is_a_mistake(tmp_path: Path, name: str, text: st
         made(tmp_path, name, text)
 
 
-def test_a_broken_line_costs_one_row_and_an_open_quote_is_said(tmp_path: Path) -> None:
+def test_a_broken_line_of_json_costs_one_row(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"question": "a"}\n{"question": \n[1]\n\n{"question": "b"}\n')
     found = list(lines(path, "utf-8"))
     assert [line.number for line in found] == [1, 2, 3, 5]
     assert [isinstance(line.row, Bad) for line in found] == [False, True, True, False]
-    path = tmp_path / "a.csv"
-    path.write_text('question,reference\nfine?,yes\n"never closed,no\nlost?,no\n')
-    assert [isinstance(line.row, Bad) for line in lines(path, "utf-8")] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "row", ['"never closed,no', '"Why" me?,no', f'Why?,"{"word " * 40_000}"'], ids=["open", "inside", "huge"]
+)
+def test_a_table_that_breaks_off_is_refused_for_nobody_can_count_what_is_lost(tmp_path: Path, row: str) -> None:
+    with pytest.raises(Mistake, match=r"exam\.csv:3 cannot be read, nor can what follows"):
+        made(tmp_path, "exam.csv", f"question,reference\nfine?,yes\n{row}\nlost?,no\n", bad_rows="drop")
+
+
+@pytest.mark.parametrize(
+    "row",
+    ['{"question": "Why \\ud800?", "reference": "so"}', '{"question": ' + "[" * 100_000, '{"A": 1, "a": 2}'],
+    ids=["half a character", "deep", "two fields of one name"],
+)
+def test_a_line_of_json_that_cannot_be_kept_is_a_bad_row(tmp_path: Path, row: str) -> None:
+    text = f'{row}\n{{"question": "And this one?", "reference": "It is fine."}}\n'
+    folder, material = made(tmp_path, "exam.jsonl", text, bad_rows="drop")
+    assert len(material.rows) == 1 and "exam.jsonl:1\tthe line" in (folder / "bad_rows.tsv").read_text()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_the_header_says_what_separates_cells_and_utf8_has_many_names(tmp_path: Path, separator: str) -> None:
+    text = '\ufeff"question",A,B,answer\n表一是什么?,1.5,2.5,Ｂ\n'.replace(",", separator).replace("\n", "\r\n")
+    (item,) = made(tmp_path, "exam.csv", text, encoding="utf8")[1].items
+    assert item.question == "表一是什么?" and item.options[item.answer] == "2.5"
+
+
+@pytest.mark.parametrize("encoding", ["utf-9", "undefined", ""])
+def test_an_encoding_that_is_none_is_a_mistake(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(Mistake, match="no such encoding"):
+        made(tmp_path, "exam.csv", CSV, encoding=encoding)
+
+
+def test_the_sheet_keeps_other_right_answers_and_orders_to_the_system(tmp_path: Path) -> None:
+    row = {"question": "Why?", "reference": "Because.", "accepts": ["So."], "system": "Be brief."}
+    folder, _ = made(tmp_path, "exam.jsonl", json.dumps(row))
+    (again,) = made(tmp_path, "again.csv", (folder / "questions.csv").read_bytes())[1].rows
+    assert again.check is not None and again.check["accepts"] == ["So."]
+    assert again.messages[0].content == "Be brief."
+
+
+def test_two_files_of_one_name_are_both_read(tmp_path: Path) -> None:
+    for folder, question in (("a", "Who pays?"), ("b", "Who is paid?")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "exam.csv").write_text(f"question,reference\n{question},The bank does.\n")
+    files = tuple(LocalPath(tmp_path / folder / "exam.csv") for folder in "ab")
+    exam = Workshop(tmp_path / "runs", HOST).make(OwnExam(files=files))
+    assert [row.messages[0].content for row in read_material(exam.folder).rows] == ["Who pays?", "Who is paid?"]
+
+
+def test_unicode_ends_of_lines_within_a_text_do_not_end_its_row(tmp_path: Path) -> None:
+    _, material = made(tmp_path, "exam.jsonl", json.dumps({"question": "A\u2028B\x85C?", "reference": "It\u2029is."}))
+    assert material.rows[0].messages[0].content == "A\u2028B\x85C?"
+
+
+def test_options_counted_from_0_are_all_there() -> None:
+    row = {"question": "Which?", "option_0": "red", "option_1": "green", "option_2": "blue", "answer": "red"}
+    item = own_row(row)
+    assert isinstance(item, Item) and item.options == ["red", "green", "blue"] and item.answer == 0
+
+
+def test_another_remedy_than_shuffling_is_named_where_the_place_is_not_what_tells(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"What of {at}?", "options": ["no", "so", "or", "yes, as it is"], "answer": "yes, as it is"}
+        for at in range(40)
+    ]
+    for at, row in enumerate(rows):
+        random.Random(at).shuffle(row["options"])  # type: ignore[arg-type]  # a list
+    with pytest.raises(Mistake, match="longest option") as raised:
+        made(tmp_path, "exam.jsonl", "\n".join(map(json.dumps, rows)))
+    assert "shuffle" not in str(raised.value) and "wrong options that look like right ones" in str(raised.value)
 
 
 def test_an_exam_that_the_longest_option_gives_away_is_refused(tmp_path: Path) -> None:

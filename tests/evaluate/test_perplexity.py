@@ -14,6 +14,7 @@ from metier.core.types import Documents, Model, Scores
 from metier.evaluate import Perplexity
 from metier.evaluate.compare import compare
 from metier.evaluate.gate import check
+from metier.evaluate.perplexity import perplexities
 from metier.models.tiny import TinyModel
 from tests.evaluate.exam_steps import SomeDocuments
 
@@ -182,3 +183,16 @@ def test_a_window_longer_than_the_model_is_a_mistake(workshop: Workshop) -> None
 def test_a_stride_is_shorter_than_its_window() -> None:
     with pytest.raises(ValueError, match="share a token"):
         step(SomeDocuments(), window=64, stride=64)
+
+
+def test_one_text_has_no_interval_and_its_scores_are_json(workshop: Workshop) -> None:
+    made = workshop.make(step(SomeDocuments(), limit=1))
+
+    def refused(name: str) -> None:
+        raise ValueError(name)
+
+    told = json.loads((made.folder / "scores.json").read_text(), parse_constant=refused)
+    assert told and all(one["low"] is None and one["high"] is None for one in told)
+    assert not any(math.isinf(end) for one in perplexities(rows(made), "m") for end in one[4:6] if end is not None)
+    (line,) = made.record.ledger.lines
+    assert line.kept == 1 and line.dropped == {"over the limit": line.came - 1}

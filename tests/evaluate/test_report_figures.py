@@ -149,3 +149,12 @@ def test_a_general_text_that_improves_is_not_called_learnt() -> None:
     rows = {label: [score(general, value, value, value)] for label, value in (("base", 20.0), ("cpt", 17.0))}
     told = story(Figures(rows), ENGLISH)
     assert told.better == [] and [one.verdict for one in told.neither] == [Verdict.BETTER]
+
+
+def test_perplexities_that_cannot_be_compared_are_not_compared_unpaired_either() -> None:
+    rows = {label: [score(PERPLEXITY, value, value - 1, value + 1)] for label, value in (("a", 20.0), ("b", 10.0))}
+    figures = Figures(rows)
+    assert figures.difference("a", "b", PERPLEXITY) is not None
+    figures = Figures(rows)
+    figures.compare = lambda *_: {PERPLEXITY: None}
+    assert figures.difference("a", "b", PERPLEXITY) is None and figures.differences("a", "b") == []

@@ -104,6 +104,17 @@ def test_the_page_opens_in_the_language_of_its_recipe_and_holds_no_script(tmp_pa
         WriteReport(models={"base": Sitting(model=ToyModel(), label="base")}, language="fr")
 
 
+def test_every_shown_question_has_the_answers_of_base_and_final_in_sight_and_the_others_behind_a_click(
+    html: str, told: dict[str, Any]
+) -> None:
+    articles = html.split('<article class="card answer">')[1:]
+    assert len(articles) == 2 * len(told["answers"]["shown"]) > 4
+    for article in articles:
+        seen, behind = article.split("</article>")[0].split("<details>")
+        models = [re.findall(r"<h4><svg.*?</svg> (\S+) <", part, re.S) for part in (seen, behind)]
+        assert models == [[told["base"], told["final"]], told["models"][1:-1]]
+
+
 def test_what_was_not_given_is_not_on_the_page_nor_in_the_json(tmp_path: Path) -> None:
     folder = Workshop(tmp_path).make(two_models(24)).folder
     ids = {a.get("id") for _, a in Page((folder / "report.html").read_text()).tags}

@@ -8,6 +8,7 @@ import random
 import pytest
 from pytest import approx
 
+from metier.evaluate.execution import grade_interval
 from metier.evaluate.statistics import (
     mean_of_clusters,
     paired_difference,
@@ -66,6 +67,12 @@ def test_ratio_is_that_of_the_sums_and_not_the_mean_of_ratios() -> None:
 def test_one_cluster_says_nothing_about_others() -> None:
     found = ratio_of_clusters([1, 2], [1, 1], "aa")
     assert (found.low, found.high) == (-math.inf, math.inf)
+
+
+def test_grades_of_one_cluster_have_an_interval_of_all_that_grades_can_be() -> None:
+    assert paired_difference([0.0, 0.5], [0.5, 1.0], "aa")[1:3] == (-1.0, 1.0)
+    rows = [{"id": str(at), "cluster": "a", "score": at / 4} for at in range(4)]
+    assert grade_interval(rows)[1:3] == (0.0, 1.0)
 
 
 def test_clusters_that_agree_have_no_width() -> None:

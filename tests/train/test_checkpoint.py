@@ -46,16 +46,16 @@ def test_the_first_save_is_early_and_slow_saves_are_rare() -> None:
     now = 0.0
     cadence = Cadence(lambda: now)
     now = 19.0
-    assert not cadence.due()
+    assert not cadence.due(1)
     now = 21.0
-    assert cadence.due()
+    assert cadence.due(1)
     cadence.saved(seconds=1.0)
     now = 21.0 + 39
-    assert not cadence.due()
+    assert not cadence.due(1)
     now = 21.0 + 41
-    assert cadence.due()
+    assert cadence.due(1)
     cadence.saved(seconds=5.0)  # 20 x 5 s = 100 s
     now += 99
-    assert not cadence.due()
+    assert not cadence.due(1)
     now += 2
-    assert cadence.due()
+    assert cadence.due(1)

@@ -29,6 +29,7 @@ from metier.train.plan import (
     step_fields,
 )
 from metier.train.plan.choose import AT_MOST, USABLE
+from metier.train.plan.table import _gb
 
 SMALL = {
     "hidden_size": 576,
@@ -61,7 +62,36 @@ def test_what_is_chosen_fits_and_nothing_that_fits_is_much_faster(model: str, ho
 def test_what_does_not_do_says_why(model: str, host: str) -> None:
     plan = plan_for(Job(find_shape(model)), machine_of(host), ladder="down")
     for alternative in plan.alternatives:
-        assert alternative.fits or alternative.reason in explain(plan)
+        if alternative.lacking:
+            too_much = {"device": "peak", "host": "host", "disk": "nvme"}[alternative.lacking]
+            assert f"{_gb(getattr(alternative.memory, too_much))}!" in explain(plan)
+        else:
+            assert alternative.fits or alternative.reason in explain(plan)
+
+
+@pytest.mark.parametrize("length", [2048, 8192])
+@pytest.mark.parametrize(("model", "host"), [*GRID, ("405b", "64x8xH100-80G"), ("135m", "cpu:2x24G")])
+def test_the_table_is_readable_in_100_columns(model: str, host: str, length: int) -> None:
+    plan = plan_for(Job(find_shape(model), rows=512, sequence_length=length), machine_of(host), ladder="down")
+    assert max(len(line) for line in explain(plan).splitlines()) <= 100
+
+
+def test_what_the_trainers_cannot_do_is_shown_and_never_chosen() -> None:
+    plan = plan_for(Job(find_shape("70b")), machine_of("8xA100-80G"), ladder="down")
+    cut = [other for other in plan.alternatives if other.layout.tensor > 1 or other.layout.context > 1]
+    assert cut and not any(other.fits for other in cut) and plan.layout.tensor == plan.layout.context == 1
+    assert (plan.job.method, plan.layout.sharding) == ("lora", "zero-3")
+
+
+@pytest.mark.parametrize("rows", [4, 7])
+def test_rows_that_the_devices_cannot_share_evenly_are_refused(rows: int) -> None:
+    plan = plan_for(Job(find_shape("8b"), rows=rows), machine_of("2x3xA100-80G"), ladder="down")
+    assert not plan.fits and str(rows) in plan.reason
+    assert "in the recipe" not in explain(plan)
+
+
+def test_rows_longer_than_any_pass_are_told_not_to_fit() -> None:
+    assert not plan_for(Job(find_shape("8b"), sequence_length=10**8), machine_of("8xA100-80G"), ladder="down").fits
 
 
 @pytest.mark.parametrize(
@@ -180,7 +210,18 @@ def test_a_machine_has_what_is_said_of_it() -> None:
     assert (machine.ram, machine.nvme, machine.net) == (500 * 10**9, 7000 * 10**9, 12.5e9)
 
 
-@pytest.mark.parametrize("text", ["", "8", "8xFOO-80G", "8xA100-81G", "0x8xA100-80G", "8xA100-80G,ssd=3", "cpu:2"])
+def test_many_devices_without_machines_are_in_machines_of_eight() -> None:
+    machine = machine_of("512xH100-80G,net=200")
+    assert machine == machine_of("64x8xH100-80G,net=200")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "8", "8xFOO-80G", "8xA100-81G", "0x8xA100-80G", "8xA100-80G,ssd=3", "cpu:2"),
+        *("cpu:0x24G", "2x8xA100-80G,net=0", "12xA100-80G", "1x512xA100-80G"),
+    ],
+)
 def test_a_machine_that_cannot_be_read_is_a_mistake_with_a_hint(text: str) -> None:
     with pytest.raises(Mistake) as told:
         machine_of(text)
@@ -212,6 +253,20 @@ def test_a_configuration_without_a_shape_names_what_is_missing() -> None:
         shape_of({"num_hidden_layers": 2})
     with pytest.raises(KeyError):
         memory_bytes({}, 16, 16)
+
+
+@pytest.mark.parametrize("config", [[], {**SMALL, "num_attention_heads": 0}])
+def test_a_configuration_that_is_none_is_a_mistake(config: Any) -> None:
+    with pytest.raises(Mistake):
+        shape_of(config)
+
+
+@pytest.mark.parametrize(("family", "tied"), [("gemma2", True), ("llama", False)])
+def test_embeddings_are_tied_by_default_where_transformers_ties_them(family: str, tied: bool) -> None:
+    from transformers import AutoConfig
+
+    told = {key: value for key, value in SMALL.items() if key != "tie_word_embeddings"}
+    assert AutoConfig.for_model(family).tie_word_embeddings is tied is shape_of({**told, "model_type": family}).tied
 
 
 def test_a_word_that_no_training_has_is_a_mistake() -> None:

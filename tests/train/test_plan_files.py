@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from metier.core import Mistake
 from metier.train.plan import Job, Layout, Plan, find_shape, lay_out, machine_of, plan_for
 from metier.train.plan.launch import torchrun_line
 from metier.train.plan.write import accelerate_config, deepspeed_config, environment, write_plan
@@ -68,6 +69,39 @@ def test_accelerate_takes_from_its_file_what_the_environment_says(
 
 
 @pytest.mark.parametrize("name", ["zero-2", "nvme"])
+def test_accelerate_takes_deepspeeds_own_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate.commands import launch
+    from accelerate.utils import DeepSpeedPlugin
+
+    write_plan(plan(name), tmp_path)
+    launched = []
+    monkeypatch.setattr(launch, "deepspeed_launcher", launched.append)
+    parser = launch.launch_command_parser()
+    launch.launch_command(parser.parse_args(["--config_file", str(tmp_path / "accelerate.yaml"), "train.py"]))
+    monkeypatch.setenv("ACCELERATE_CONFIG_DS_FIELDS", launched[0].deepspeed_fields_from_accelerate_config)
+    DeepSpeedPlugin._deepspeed_config_checks(None)  # raises ValueError where both files say the same thing
+
+
+def test_a_buffer_holds_a_devices_part_of_the_largest_matrix() -> None:
+    shape = find_shape("405b")
+    layout = Layout(sharding="zero-3", optimizer_at="nvme", parameters_at="nvme", data=8)
+    zero = deepspeed_config(lay_out(Job(shape), layout, machine_of("8xH100-80G,nvme=9000")))["zero_optimization"]
+    assert zero["offload_param"]["buffer_size"] >= shape.vocabulary * shape.width / 8 > 10**8
+
+
+def test_files_that_were_changed_are_not_written_over(tmp_path: Path) -> None:
+    write_plan(plan("nvme"), tmp_path)
+    write_plan(plan("nvme"), tmp_path)
+    (tmp_path / "deepspeed.json").write_text("{}")
+    with pytest.raises(Mistake, match=r"deepspeed\.json"):
+        write_plan(plan("nvme"), tmp_path)
+    assert (tmp_path / "deepspeed.json").read_text() == "{}"
+    (tmp_path / "file").touch()
+    with pytest.raises(Mistake, match="cannot be written"):
+        write_plan(plan("nvme"), tmp_path / "file" / "plan")
+
+
+@pytest.mark.parametrize("name", ["zero-2", "nvme"])
 def test_deepspeed_gets_the_stage_and_the_places(name: str) -> None:
     layout = LAYOUTS[name][1]
     zero = deepspeed_config(plan(name))["zero_optimization"]
@@ -78,7 +112,7 @@ def test_deepspeed_gets_the_stage_and_the_places(name: str) -> None:
 
 def test_without_bf16_instructions_the_mixed_format_is_fp16() -> None:
     volta = lay_out(Job(find_shape("1b")), Layout(sharding="zero-2", data=8), machine_of("8xV100-32G"))
-    assert accelerate_config(volta)["mixed_precision"] == "fp16"
+    assert environment(volta)["ACCELERATE_MIXED_PRECISION"] == "fp16"
     assert deepspeed_config(volta)["fp16"]["enabled"] and not deepspeed_config(volta)["bf16"]["enabled"]
 
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +27,7 @@ def plan(rows: list[Row], batch_rows: int, window_tokens: int, epochs: int = 1) 
 
 @pytest.fixture
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metier.train.trainer.bf16_pays", lambda host: False)
+    monkeypatch.setattr("metier.train.adapt.bf16_pays", lambda host: False)
 
 
 def test_one_window_of_eight_rows_trains_as_eight_windows_of_one(
@@ -84,6 +86,24 @@ def test_a_saved_model_opens_with_transformers_alone_and_keeps_its_chat_template
     assert before("SELECT 1;")["input_ids"] == after("SELECT 1;")["input_ids"]
 
 
+def test_a_tokenizer_without_padding_is_saved_without(tiny_model_folder: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model_folder, base)
+    told = json.loads((base / "tokenizer_config.json").read_text())
+    del told["pad_token"]
+    (base / "tokenizer_config.json").write_text(json.dumps(told))
+    for name in ("config.json", "generation_config.json"):
+        config = json.loads((base / name).read_text())
+        config["pad_token_id"] = None
+        (base / name).write_text(json.dumps(config))
+    tune(base, plan(rows_with_prefixes(0), 9, 256), SETTINGS, work_in(tmp_path / "work"))
+    assert AutoTokenizer.from_pretrained(tmp_path / "work/model").pad_token is None
+    for name in ("config.json", "generation_config.json"):
+        assert json.loads((tmp_path / "work/model" / name).read_text()).get("pad_token_id") is None
+
+
 class Interrupted(PackedTrainer):
     """Saves after every step, and dies before the end of the fourth."""
 
@@ -91,7 +111,7 @@ class Interrupted(PackedTrainer):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.cadence.due = lambda: True  # type: ignore[method-assign]
+        self.cadence.due = lambda *_: True  # type: ignore[method-assign]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)
@@ -118,7 +138,7 @@ def test_a_kill_after_the_model_was_saved_costs_no_training(
     whole = plan(rows_with_prefixes(0), 9, 256)
     first, second = work_in(tmp_path), work_in(tmp_path)
     tune(tiny_model_folder, whole, SETTINGS, first)  # a kill here: there is no record yet
-    monkeypatch.setattr(tune_module, "load_network", None)  # a second training would call it
+    monkeypatch.setattr(tune_module, "network_for", None)  # a second training would call it
     tune(tiny_model_folder, whole, SETTINGS, second)
     assert second.figures == {name: first.figures[name] for name in second.figures}
 
@@ -141,7 +161,7 @@ class FullDisk(PackedTrainer):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.cadence.due = lambda: True  # type: ignore[method-assign]
+        self.cadence.due = lambda *_: True  # type: ignore[method-assign]
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if self.state.global_step == 3:
@@ -162,7 +182,8 @@ def test_a_full_disk_at_a_save_keeps_the_last_good_checkpoint(tiny_model_folder:
 def test_a_training_too_large_for_the_memory_is_announced(
     tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tune_module, "memory_bytes", lambda *_: 9 << 40)
+    large = SimpleNamespace(memory=SimpleNamespace(peak=9 << 40))
+    monkeypatch.setattr(tune_module, "plan_of", lambda *_, **__: large)
     work = work_in(tmp_path)
     tune(tiny_model_folder, plan(rows_with_prefixes(0), 9, 256), SETTINGS, work)
     assert "GB of memory" in work.warnings[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,10 @@ def fix(
     if as_json:
         click.echo(json.dumps(_as_json(found, mended, target, backup), indent=2, ensure_ascii=False))
     else:
-        _print(found, text, mended, recipe, target, backup)
+        given = [diagnosis] if diagnosis is not None else []
+        given += [f"--only={fault}" for fault in only] + [f"--remedy={kind}" for kind in kinds]
+        given += [f"--workshop={workshop}"] if workshop is not None else []
+        _print(found, text, mended, recipe, target, backup, ["metier", "fix", *given, "--write", "-r", str(recipe)])
     if not found["healthy"] and (target is None or not mended.applied):
         sys.exit(1)
 
@@ -127,7 +131,13 @@ def _as_json(found: dict[str, Any], mended: Mended, target: Path | None, backup:
 
 
 def _print(
-    found: dict[str, Any], text: str, mended: Mended, recipe: Path, target: Path | None, backup: Path | None
+    found: dict[str, Any],
+    text: str,
+    mended: Mended,
+    recipe: Path,
+    target: Path | None,
+    backup: Path | None,
+    writes: list[str],
 ) -> None:
     from metier.evaluate.doctor.words import verdict
 
@@ -146,7 +156,7 @@ def _print(
     for remedy, why in mended.left:
         click.echo(f"\nleft out: {_headed(remedy)}\n  {why}")
     if mended.applied and target is None:
-        click.echo(f"\nnext: metier fix --write -r {recipe}")
+        click.echo(f"\nnext: {shlex.join(writes)}")
     elif mended.applied:
         kept = f"; what it was: {backup}" if backup is not None else ""
         click.echo(f"\nwritten: {target}{kept}\nnext: metier plan -r {target}; metier run -r {target}")

@@ -93,7 +93,8 @@ def _plan(told: Mapping[str, Any]) -> Plan:
     method = told.get("method", "auto")
     names = {"length": "sequence_length", "tokens": "tokens", "precision": "precision", "optimizer": "optimizer"}
     more = {name: told[option] for option, name in (names | {"rank": "rank"}).items() if option in told}
-    rows = told.get("batch", max(16, machine.all_devices))
+    evenly = -(-16 // machine.all_devices) * machine.all_devices
+    rows = told.get("batch", evenly)
     job = Job(find_shape(told["model"]), "full" if method == "auto" else method, rows=rows, **more)
     return plan_for(job, machine, ladder=told.get("ladder", "down") if method == "auto" else None)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from metier.core.errors import Failure, Mistake
 
@@ -91,6 +92,13 @@ class Endpoint(BaseModel):
     api_key_env: str | None = Field(None, description="environment variable that holds the key, if one is needed")
     timeout_seconds: float = Field(120.0, gt=0, description="longest wait for one answer")
 
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, given: str) -> str:
+        if not re.match(r"https?://[^/\s]", given):
+            raise ValueError(f"'{given}' does not begin with http:// or https:// and a host")
+        return given
+
 
 LOOKS_BACK = 1 << 16
 """Tokens over which llama.cpp is told to penalise: it would take 64, and all others take the whole context."""
@@ -155,8 +163,21 @@ class OpenAIChat:
                 found=str(error)[:300],
                 hint="check the address, the key and the model",
             ) from error
-        if not answer.choices:
-            raise Failure(f"{self._endpoint.base_url} answered without a choice", found=str(answer)[:300])
-        choice = answer.choices[0]
-        tokens = answer.usage.completion_tokens if answer.usage else 0
-        return Reply(choice.message.content or "", tokens, choice.finish_reason == "stop")
+        except ValueError as error:  # the client lets through what is no JSON, or no UTF-8
+            raise self._no_answer(f"{type(error).__name__}: {error}") from error
+        try:
+            choice = answer.choices[0]
+            text, used = choice.message.content or "", answer.usage
+            tokens = (used.completion_tokens or 0) if used else 0
+        except (AttributeError, TypeError, IndexError) as error:  # nor does the client check what it has read
+            raise self._no_answer(str(answer)) from error
+        if not isinstance(text, str):
+            raise self._no_answer(str(answer))
+        return Reply(text, tokens, choice.finish_reason == "stop")
+
+    def _no_answer(self, found: str) -> Failure:
+        return Failure(
+            f"{self._endpoint.base_url} answered something else than a chat completion",
+            found=found[:300],
+            hint="is it the address of an OpenAI-compatible server, up to and with /v1?",
+        )

@@ -90,7 +90,7 @@ def _place(at: int) -> Callable[[Item], list[float]]:
 
 
 def _likeness(item: Item) -> list[float]:
-    """Return the mean share of words (F1) that each option has in common with the others."""
+    """Return the share of words (F1) that each option has in common with the others, summed over them."""
     bags = [words(option) for option in item.options]
     return [
         sum(2 * (one & two).total() / max(1, one.total() + two.total()) for two in bags if two is not one)

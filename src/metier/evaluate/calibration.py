@@ -118,6 +118,7 @@ def calibration(found: Sequence[Choice], bins: int = BINS, seed: int = 0) -> Cal
     if error.value <= float(np.quantile(perfect, 0.975)):
         error = error._replace(low=0.0)
     excess = mean_of_clusters([one.confidence - one.right for one in ordered], clusters, seed)
+    excess = excess._replace(low=max(-1.0, excess.low), high=min(1.0, excess.high))  # a single cluster has no ends
     return Calibration(error, float(perfect.mean()), excess, told)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from metier.core.errors import Failure, Mistake
 from metier.core.types import Scores
 from metier.evaluate.answer_log import AnswerLog, Place
-from metier.evaluate.perplexity import PER_BYTE, TEXT
+from metier.evaluate.perplexity import PER_BYTE, REPLY_PER_BYTE, TEXT
 from metier.evaluate.statistics import Interval, paired_difference, perplexity_ratio
 
 SETTING = "setting.json"
@@ -110,10 +110,11 @@ def compare(first: Scores, second: Scores) -> list[Difference]:
     for (name, split), places in parts.items():
         pair = ([logs[0][place] for place in places], [logs[1][place] for place in places])
         if "nats" in pair[0][0]:
-            if name == TEXT:
-                found.append(_ratio(PER_BYTE, split, *pair, "bytes"))
-            # models with unlike tokenizers are compared on a text per byte alone
-            if name != TEXT or _units(pair[0]) == _units(pair[1]):
+            # models with unlike tokenizers are compared per byte alone
+            alike = _units(pair[0]) == _units(pair[1])
+            if name == TEXT or not alike:
+                found.append(_ratio(PER_BYTE if name == TEXT else REPLY_PER_BYTE, split, *pair, "bytes"))
+            if alike:
                 found.append(_ratio(name, split, *pair, "tokens"))
         else:
             found.append(_difference(name, split, *pair))
@@ -129,11 +130,6 @@ def _units(rows: Rows) -> list[int]:
 
 def _ratio(name: str, split: str, first: Rows, second: Rows, unit: str) -> Difference:
     units = [row[unit] for row in first]
-    if units != [row[unit] for row in second]:
-        raise Mistake(
-            f"the {name} of models with unlike tokenizers cannot be compared per token",
-            hint=f"compare {PER_BYTE}, which counts bytes",
-        )
     nats = ([row["nats"] for row in first], [row["nats"] for row in second])
     interval = perplexity_ratio(*nats, units, [row["cluster"] for row in first])
     values = [math.exp(math.fsum(lost) / sum(units)) for lost in nats]
@@ -152,7 +148,13 @@ def _bounds(interval: Interval) -> tuple[float, float, float, int]:
 
 
 def _answers(folder: Path, skipped: frozenset[str]) -> dict[Place, dict[str, Any]]:
-    rows = AnswerLog(folder / "answers.jsonl").rows
+    path = folder / "answers.jsonl"
+    try:
+        rows = AnswerLog(path).rows
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failure(f"{path} cannot be read", found=str(error), hint=f"remove {folder} and run again") from error
+    if not rows:
+        raise Failure(f"{path} holds no answers", hint=f"remove {folder} and run again")
     return {place: row for place, row in rows.items() if place.name not in skipped}
 
 

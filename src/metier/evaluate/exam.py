@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping
 from typing import ClassVar, Literal, NamedTuple, TypeVar
 
@@ -11,7 +12,7 @@ from pydantic import Field
 from metier.core import Artifact, Mistake, Step, Work
 from metier.core.files import write_text_atomic
 from metier.core.types import HELD_OUT, TRAIN, Conversation, Conversations, Document, Documents, Exam, Model
-from metier.evaluate import execution
+from metier.evaluate import choices, execution
 from metier.evaluate.forgetting import general_requests, replies_to
 from metier.evaluate.leak_check import (
     INDEX,
@@ -85,6 +86,7 @@ class MakeExam(Step[Exam]):
         if not any(material[1:]):
             raise Mistake("the exam would be empty", hint="give it `tasks`, or a corpus with held-out documents")
         check_bias(work, kept.items, kept.rows, self.bias_bound, None)
+        _check_places(material)
         material.write(work.folder)
         write_text_atomic(work.folder / SHEET, sheet(kept.items, kept.rows))
         work.figure("digest", material.digest)
@@ -183,6 +185,18 @@ class Drawn(NamedTuple):
     open: list[Conversation]
     own_items: list[Item]
     own_rows: list[Conversation]
+
+
+def _check_places(material: Material) -> None:
+    """Raise Mistake if two parts would be answered under one id: one of them would not be counted."""
+    asked = Counter([*map(choices.place, material.items), *map(execution.place, material.rows)])
+    twice = [place for place, times in asked.items() if times > 1]
+    if twice:
+        raise Mistake(
+            f"{len(twice)} questions of the exam have the id of another one",
+            found=f"{twice[0].name} '{twice[0].id}'",
+            hint="two steps in `own` or `tasks` share ids or questions: change the column `id` of one of them",
+        )
 
 
 def _named(name: str, parts: list[T]) -> list[tuple[T, str]]:

@@ -109,7 +109,8 @@ def grade_interval(answers: Sequence[Mapping[str, Any]]) -> Interval:
     clusters = [answer.get("cluster") or answer["id"] for answer in answers]
     if all(grade in (0.0, 1.0) for grade in grades):
         return share_of_clusters(grades, clusters)
-    return mean_of_clusters(grades, clusters)
+    found = mean_of_clusters(grades, clusters)
+    return found._replace(low=max(0.0, found.low), high=min(1.0, found.high))  # a single cluster has no ends
 
 
 def examine_rows(

@@ -16,7 +16,7 @@ from metier.core.errors import Mistake
 from metier.core.types import Scores
 from metier.evaluate.answer_log import AnswerLog
 from metier.evaluate.compare import Difference, Kind, Rows, compare
-from metier.evaluate.perplexity import PER_BYTE, TEXT
+from metier.evaluate.perplexity import PER_BYTE, REPLY, REPLY_PER_BYTE, TEXT
 from metier.evaluate.report.metrics import Subject
 from metier.evaluate.statistics import cluster_sums, student_t
 
@@ -111,14 +111,14 @@ def _margins(differences: Sequence[Difference], margins: Mapping[str, float]) ->
 
 
 def _paired(one: Difference, first: Rows, second: Rows, margin: float) -> Paired:
-    name = TEXT if one.name == PER_BYTE else one.name
+    name = {PER_BYTE: TEXT, REPLY_PER_BYTE: REPLY}.get(one.name, one.name)
     before, after = (
         [row for row in rows if (row["name"], row["split"]) == (name, one.split)] for rows in (first, second)
     )
     clusters = [row.get("cluster") or row["id"] for row in before]
     if one.kind is Kind.RATIO:
         gains = [a["nats"] - b["nats"] for a, b in zip(before, after, strict=True)]
-        units = [float(row["bytes" if one.name == PER_BYTE else "tokens"]) for row in before]
+        units = [float(row["tokens" if one.name == name else "bytes"]) for row in before]
         return Paired(gains, units, clusters, math.log1p(margin))
     sign = -1.0 if Subject(one.name, one.split).metric.higher_is_better is False else 1.0
     gains = [sign * (float(b["score"]) - float(a["score"])) for a, b in zip(before, after, strict=True)]

@@ -145,11 +145,14 @@ def item_texts(item: Item) -> list[str]:
 
 
 def row_texts(row: Conversation) -> list[str]:
-    """Return what of a graded task gives it away: an open question with its answer, or that alone; else all of it."""
+    """Return what of a graded task gives it away: an open question with its answer, or that alone; else all of it.
+
+    Orders to the system are left out: a schema or a style that all rows have in common gives none of them away.
+    """
     if (row.check or {}).get("scorer") == "agreement":
         answer = row.messages[-1].content
         return [f"{row.messages[-2].content} {answer}", answer]
-    return [words(row)]
+    return ["\n".join(message.content for message in row.messages if message.role != "system")]
 
 
 def words(row: Conversation) -> str:

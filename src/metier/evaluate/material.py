@@ -96,7 +96,9 @@ def read_material(folder: Path) -> Material:
     try:
         card = json.loads((folder / "exam.json").read_text())
         parts: dict[str, list[dict[str, Any]]] = {
-            name: [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()] for name in _PARTS
+            # Only "\n" ends a row: JSON leaves other ends of lines (U+2028, U+0085) in a text as they are.
+            name: [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().split("\n") if line]
+            for name in _PARTS
         }
         material = Material(
             Conditions(**card["conditions"]),

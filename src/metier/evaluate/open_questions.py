@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import random
 from collections.abc import Iterable, Sequence
 
@@ -66,16 +67,19 @@ def sheet(items: Sequence[Item], rows: Sequence[Conversation]) -> str:
     letters = [chr(ord("A") + at) for at in range(options)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["id", "dimension", "source", "question", *letters, "answer", "reference"])
+    writer.writerow(["id", "dimension", "source", "question", *letters, "answer", "reference", "accepts", "system"])
     for item in items:
         cells = [*item.options, *[""] * (options - len(item.options))]
         dimension, right = dimensions.of_item(item), letters[item.answer]
-        writer.writerow([item.id, dimension, item.source, item.question, *cells, right, ""])
+        writer.writerow([item.id, dimension, item.source, item.question, *cells, right, "", "", ""])
     for row in rows:
         if (row.check or {}).get("scorer") == "agreement":
             reference, question = row.messages[-1].content, row.messages[-2].content
             source = row.cluster or row.source
-            writer.writerow([row.id, dimensions.of_row(row), source, question, *[""] * options, "", reference])
+            accepts = (row.check or {}).get("accepts")
+            graded = ["", reference, json.dumps(accepts, ensure_ascii=False) if accepts else ""]
+            system = "\n".join(message.content for message in row.messages if message.role == "system")
+            writer.writerow([row.id, dimensions.of_row(row), source, question, *[""] * options, *graded, system])
     return out.getvalue()
 
 

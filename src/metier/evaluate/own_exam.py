@@ -31,6 +31,7 @@ from metier.evaluate.own_table import lines
 
 BAD_ROWS = "bad_rows.tsv"
 _SHOWN = 10
+_NO_KNOWLEDGE = "write wrong options that look like right ones, or raise bias_bound"
 
 
 class OwnExam(Step[Exam]):
@@ -104,10 +105,12 @@ class OwnExam(Step[Exam]):
 
     def _read(self, work: Work, file: LocalPath) -> Iterator[tuple[str, Item | Conversation | Bad]]:
         unknown: set[str] = set()
+        named_so = [other for other in self.files if other.path.name == file.path.name]
+        shown = file.path.name if len(named_so) == 1 else file.written  # rows are known by their place
         for number, row in lines(file.path, self.encoding):
             if not isinstance(row, Bad):
                 unknown |= {name for name in row if not is_column(name)}
-            yield f"{file.path.name}:{number}", row if isinstance(row, Bad) else own_row(row, self.answers)
+            yield f"{shown}:{number}", row if isinstance(row, Bad) else own_row(row, self.answers)
         if unknown:
             work.warn(f"{file.path.name}: columns without a meaning are passed over: {', '.join(sorted(unknown))}")
 
@@ -118,6 +121,8 @@ class OwnExam(Step[Exam]):
         exam = {row.id: item_texts(row) if isinstance(row, Item) else row_texts(row) for row in rows}
         found = look(work, exam, training_texts(work, self.trained_on, self.index))
         write_leaks(work.folder / LEAKS, found.leaks.values())
+        if found.too_short:
+            work.warn(f"{len(found.too_short)} of {len(rows)} questions are too short to look for in training data")
         if found.leaks and self.leaks == "refuse":
             raise Mistake(
                 f"{len(found.leaks)} of {len(rows)} questions leak",
@@ -136,6 +141,9 @@ class OwnExam(Step[Exam]):
 def check_bias(work: Work, items: list[Item], rows: list[Conversation], bound: float, remedy: str | None) -> None:
     """Keep in the record what rules without knowledge score, and warn of those that beat guessing.
 
+    Args:
+        remedy: what helps where an option's place gives it away, None where nothing is to be said of that.
+
     Raises:
         Mistake: one is surely more than `bound` above guessing.
     """
@@ -143,13 +151,14 @@ def check_bias(work: Work, items: list[Item], rows: list[Conversation], bound: f
     work.figure("bias", [rule._asdict() for rule in found])
     if (echoed := bias.echo(rows)) is not None:
         work.figure("agreement_of_the_question_itself", round(echoed, 4))
+    places = {f"option {at + 1}" for at in range(max((len(item.options) for item in items), default=0))}
     for rule in found:
         told = f"{rule.name} is right in {rule.accuracy:.0%} of {rule.n} questions; guessing gives {rule.chance:.0%}"
         if rule.excess > bound:
             raise Mistake(
                 "the exam can be passed without knowing anything",
                 found=told,
-                hint=remedy or "write wrong options that look like right ones, or raise bias_bound",
+                hint=remedy if remedy and rule.name in places else _NO_KNOWLEDGE,
             )
         if rule.beats_chance:
             work.warn(f"{told}: such questions measure less than they seem to")

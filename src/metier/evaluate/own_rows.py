@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -123,10 +124,10 @@ def _answer(written: str, options: list[str], answers: Answers) -> int | Bad:
     ways: dict[str, int] = {}
     if _bare(written) in (bare := [_bare(option) for option in options]):
         ways["text"] = bare.index(_bare(written))
-    letter = re.fullmatch(r"\(?([A-Za-z])[).:]?", written)
-    if letter and ord(letter[1].upper()) - ord("A") < len(options):
-        ways["letter"] = ord(letter[1].upper()) - ord("A")
-    if re.fullmatch(r"\d+(\.0)?", written):
+    letter = _letter(written)
+    if letter and ord(letter) - ord("A") < len(options):
+        ways["letter"] = ord(letter) - ord("A")
+    if re.fullmatch(r"\d{1,3}(\.0)?", written):
         number = int(float(written))
         if number < len(options):
             ways["index from 0"] = number
@@ -144,12 +145,18 @@ def _answer(written: str, options: list[str], answers: Answers) -> int | Bad:
     return meant.pop()
 
 
+def _letter(written: str) -> str | None:
+    """Return the letter of an option as a capital, also of a full-width one; None if it is none."""
+    found = re.fullmatch(r"\(?([A-Za-z])[).:]?", unicodedata.normalize("NFKC", written))
+    return found[1].upper() if found else None
+
+
 def _options(row: Mapping[str, Any]) -> list[str] | Bad:
     listed: Any = row.get("options")
     if isinstance(listed, str) and listed.strip():
         try:
             listed = json.loads(listed) if listed.lstrip().startswith("[") else listed.split("|")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return Bad("options", f"is no JSON list ({error})", listed)
     found: list[str]
     if listed:
@@ -157,7 +164,11 @@ def _options(row: Mapping[str, Any]) -> list[str] | Bad:
             return Bad("options", "is no list", str(listed))
         found = [str(option).strip() if option is not None else "" for option in listed]
     else:
-        columns = {at: _text(row, name) for name in row if (at := _place(name)) is not None}
+        named = [(at, name) for name in row if (at := _place(name)) is not None]
+        first = min((at for at, _ in named), default=0)  # option_0, option_1 ... count from 0
+        columns = {at - min(0, first): _text(row, name) for at, name in named}
+        if len(columns) < len(named) or (first < 0 and any(len(name) == 1 for _, name in named)):
+            return Bad("options", "have two columns for one option", ", ".join(name for _, name in named))
         last = max((at for at, text in columns.items() if text is not None), default=-1)
         found = [columns.get(at) or "" for at in range(last + 1)]
     if len(found) > _MOST_OPTIONS:
@@ -182,6 +193,7 @@ def is_column(name: str) -> bool:
 def _check(row: Mapping[str, Any]) -> dict[str, Any] | Bad:
     """Return a check with what is expected under "expected": stated as `check`, `tests` or `gold`, or a reference."""
     reference = _text(row, "reference") or _text(row, "answer")
+    accepts = _json(row.get("accepts") or "[]")
     if row.get("check"):
         stated = _json(row["check"])
         if not isinstance(stated, dict) or not isinstance(stated.get("scorer"), str):
@@ -198,9 +210,12 @@ def _check(row: Mapping[str, Any]) -> dict[str, Any] | Bad:
         }
     elif reference is None:
         return Bad("answer", "is empty: a row needs options and an answer, a reference, or a check", "")
+    elif _text(row, "reference") is None and _letter(reference):
+        return Bad("options", "are missing: the answer names one; call their columns A, B, C", reference)
+    elif not isinstance(accepts, list):
+        return Bad("accepts", "is no JSON list", str(accepts))
     else:
-        accepts = _json(row.get("accepts") or "[]")
-        check = {"scorer": "agreement", "reference": reference, "accepts": accepts if isinstance(accepts, list) else []}
+        check = {"scorer": "agreement", "reference": reference, "accepts": accepts}
     expected = reference or str(check.get("gold") or check.get("reference") or "")
     return _fault(check, expected) or {**check, "expected": expected}
 
@@ -233,7 +248,7 @@ def _json(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -26,7 +27,7 @@ def lines(path: Path, encoding: str) -> Iterator[Line]:
     """Yield the rows of a .csv, .tsv or .jsonl file. Names of columns are in lower case; blank lines are passed over.
 
     Raises:
-        Mistake: the file is of another kind, is not in `encoding`, or has no header.
+        Mistake: the file is of another kind, is not in `encoding`, has no header, or breaks off as a table.
     """
     suffix = path.suffix.lower()
     if suffix not in (*_SEPARATORS, ".jsonl"):
@@ -43,7 +44,7 @@ def _text(path: Path, encoding: str) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"  # as spreadsheets save "Unicode text"; its first two bytes say so
     try:
-        return data.decode("utf-8-sig" if encoding.lower().replace("_", "-") == "utf-8" else encoding)
+        return data.decode("utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise Mistake(
@@ -51,7 +52,7 @@ def _text(path: Path, encoding: str) -> str:
             found=f"byte 0x{data[error.start]:02x} at position {error.start}",
             hint="save the file as UTF-8, or name what it is: encoding: cp1252 (Western), gb18030 (Chinese)",
         ) from error
-    except LookupError as error:
+    except (LookupError, UnicodeError) as error:
         raise Mistake("no such encoding", found=encoding, hint="utf-8, cp1252, gb18030 ...") from error
 
 
@@ -61,16 +62,25 @@ def _json_lines(text: str) -> Iterator[Line]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            yield Line(number, Bad("the line", "holds half a character (a lone surrogate, \\ud800 to \\udfff)", line))
+            continue
+        except (ValueError, RecursionError) as error:
             yield Line(number, Bad("the line", f"is no JSON ({error})", line))
             continue
-        if isinstance(row, dict):
-            yield Line(number, {str(name).strip().lower(): value for name, value in row.items()})
-        else:
+        if not isinstance(row, dict):
             yield Line(number, Bad("the line", "is no JSON object", line))
+            continue
+        named = {name.strip().lower(): value for name, value in row.items()}
+        if len(named) < len(row):
+            yield Line(number, Bad("the line", "has two fields of one name, up to case and spaces", line))
+        else:
+            yield Line(number, named)
 
 
 def _table(path: Path, text: str, separator: str) -> Iterator[Line]:
+    separator = _separator(text, separator)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     header: list[str] | None = None
     while True:
@@ -80,9 +90,13 @@ def _table(path: Path, text: str, separator: str) -> Iterator[Line]:
         except StopIteration:
             return
         except csv.Error as error:
-            # What follows an unclosed quote cannot be told apart.
-            yield Line(number, Bad("the line", f"cannot be read, nor what follows ({error})", ""))
-            return
+            # What follows an unclosed quote cannot be told apart, so it cannot be counted as so many bad rows either.
+            raise Mistake(
+                f"{path.name}:{number} cannot be read, nor can what follows",
+                found=str(error),
+                hint="close the quotes of each cell, and write a quote within one twice; a cell of more than "
+                f"{csv.field_size_limit():,} characters takes a .jsonl file",
+            ) from error
         if not any(cell.strip() for cell in cells):
             continue
         if header is None:
@@ -92,6 +106,15 @@ def _table(path: Path, text: str, separator: str) -> Iterator[Line]:
             yield Line(number, Bad("the line", what, separator.join(cells)))
         else:
             yield Line(number, dict(zip(header, cells, strict=False)))
+
+
+def _separator(text: str, usual: str) -> str:
+    """Return what separates the names of columns: spreadsheets write semicolons where the comma marks decimals."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    for mark in (usual, ";", "\t", ","):
+        if "question" in (name.strip().strip('"').lower() for name in header.split(mark)):
+            return mark
+    return usual
 
 
 def _header(path: Path, cells: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from metier.core.engine import EngineChat
 
 TEXT, REPLY = "perplexity", "chat_reply_perplexity"
-PER_BYTE = "perplexity_per_byte"
+PER_BYTE, REPLY_PER_BYTE = "perplexity_per_byte", "chat_reply_perplexity_per_byte"
 _TOGETHER = 16  # replies scored between two writes to the log
 _CHARACTERS = 16_000  # of passages, likewise
 
@@ -106,9 +106,15 @@ def perplexities(rows: Iterable[Mapping[str, Any]], model: str) -> list[Score]:
     found = []
     for (name, split), part in parts.items():
         if name == TEXT:
-            found.append(Score(PER_BYTE, model, split, *perplexity(part, "bytes")))
-        found.append(Score(name, model, split, *perplexity(part, "tokens")))
+            found.append(score(PER_BYTE, model, split, perplexity(part, "bytes")))
+        found.append(score(name, model, split, perplexity(part, "tokens")))
     return found
+
+
+def score(name: str, model: str, split: str, found: Interval) -> Score:
+    """Return a figure, without an interval where it has no ends: JSON has no infinity."""
+    ends = (found.low, found.high) if math.isfinite(found.low) and math.isfinite(found.high) else (None, None)
+    return Score(name, model, split, found.value, *ends, found.n)
 
 
 def perplexity(rows: Sequence[Mapping[str, Any]], unit: str) -> Interval:

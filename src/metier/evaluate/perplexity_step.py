@@ -71,7 +71,7 @@ class Perplexity(Step[Scores]):
         """Write scores.json, answers.jsonl and exam.json."""
         from metier.core.engine import EngineChat
 
-        passages, empty = self._passages(work)
+        passages, dropped = self._passages(work)
         chat = EngineChat(work.made(self.model).model_folder, work.host, self.precision)
         if self.window > chat.network.longest:
             raise Mistake(
@@ -87,8 +87,8 @@ class Perplexity(Step[Scores]):
         write_json_atomic(work.folder / "scores.json", [figure._asdict() for figure in figures])
         card = self._card(passages, chat)
         write_json_atomic(work.folder / "exam.json", card)
-        dropped = {"empty": empty} if empty else {}
-        work.count("text", len(rows) + empty, len(rows), dropped, made={"graded item": len(rows)})
+        came = len(rows) + sum(dropped.values())
+        work.count("text", came, len(rows), dropped, made={"graded item": len(rows)})
         work.figure("exam", card["digest"])
         work.figure("conditions", card["conditions"])
         for unit in ("tokens", "bytes"):
@@ -96,8 +96,8 @@ class Perplexity(Step[Scores]):
         for figure in figures:
             work.figure(f"{figure.name}/{figure.split}", round(figure.value, 4))
 
-    def _passages(self, work: Work) -> tuple[list[Passage], int]:
-        """Return the texts to read, and how many there were with nothing in them."""
+    def _passages(self, work: Work) -> tuple[list[Passage], dict[str, int]]:
+        """Return the texts to read, and how many are not read, by reason."""
         called = self.called or (self.split if isinstance(self.texts, Step) and self.split else _ALL)
         if isinstance(self.texts, Step):
             found = [(row.id, row.text) for row in work.made(self.texts).rows(self.split)]
@@ -112,11 +112,12 @@ class Perplexity(Step[Scores]):
         passages = [Passage(id, called, id, text) for id, text in found if text.strip()]
         if not passages:
             raise Mistake("every text is empty", found=f"{len(found)} texts", hint="look at what `texts` reads")
-        empty = len(found) - len(passages)
+        empty, whole = len(found) - len(passages), len(passages)
         if self.limit is not None and self.limit < len(passages):
             chosen = set(random.Random(self.seed).sample(range(len(passages)), self.limit))
             passages = [passage for at, passage in enumerate(passages) if at in chosen]
-        return passages, empty
+        dropped = {"empty": empty, "over the limit": whole - len(passages)}
+        return passages, {why: count for why, count in dropped.items() if count}
 
     def _card(self, passages: Sequence[Passage], chat: EngineChat) -> dict[str, Any]:
         texts = hashlib.sha256()
@@ -140,11 +141,8 @@ def cross_entropies(rows: Sequence[dict[str, Any]], model: str) -> list[Score]:
     found = perplexity.perplexities(rows, model)
     for name, unit, one in ((BITS_PER_BYTE, "bytes", math.log(2)), (CROSS_ENTROPY, "tokens", 1.0)):
         interval = ratio_of_clusters([value / one for value in nats], [row[unit] for row in rows], clusters)
-        found.append(Score(name, model, split, *interval))
-    return [
-        score if score.low is not None and math.isfinite(score.low) else score._replace(low=None, high=None)
-        for score in found
-    ]
+        found.append(perplexity.score(name, model, split, interval))
+    return found
 
 
 def _texts_of(path: Path) -> Iterator[tuple[str, str]]:

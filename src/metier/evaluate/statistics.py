@@ -103,14 +103,15 @@ def paired_difference(
 ) -> Interval:
     """Return the mean of `second - first`, item by item, with a bootstrap interval over clusters.
 
-    Grades lie in 0..1. Where no item differs at all, the interval is as wide as the share of differing items
-    could be without one having been seen (Wilson, 0 of n).
+    Grades lie in 0..1, so the interval lies within -1..1, and is all of that for a single cluster. Where no item
+    differs at all, it is as wide as the share of differing items could be without one having been seen (Wilson, 0 of n).
     """
     differences = [b - a for a, b in zip(first, second, strict=True)]
     if differences and not any(differences):
         unseen = wilson(0, len(differences))[1]
         return Interval(0.0, -unseen, unseen, len(differences))
-    return mean_of_clusters(differences, clusters, seed)
+    found = mean_of_clusters(differences, clusters, seed)
+    return found._replace(low=max(-1.0, found.low), high=min(1.0, found.high))
 
 
 def perplexity_ratio(

@@ -1,7 +1,9 @@
-"""Training: continued pre-training, fine-tuning on answers, preferences."""
+"""Training: continued pre-training, fine-tuning on answers, preferences, rewards."""
 
 from metier.train.cpt import Cpt
 from metier.train.dpo import Dpo
+from metier.train.grpo import Grpo
 from metier.train.sft import Sft
+from metier.train.weights import ChatVector, ExpandVocabulary, MergeAdapter, MergeModels
 
-__all__ = ["Cpt", "Dpo", "Sft"]
+__all__ = ["ChatVector", "Cpt", "Dpo", "ExpandVocabulary", "Grpo", "MergeAdapter", "MergeModels", "Sft"]

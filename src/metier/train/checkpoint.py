@@ -3,36 +3,63 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from metier.core import Mistake
 from metier.core.files import write_json_atomic
 
 MARKER = "complete.json"
 PREFIX = "checkpoint-"  # the trainers' own name for a checkpoint's folder
 
 
+EVERY_STEPS, EVERY_MINUTES = "METIER_CHECKPOINT_STEPS", "METIER_CHECKPOINT_MINUTES"
+
+
 class Cadence:
     """When to save: every 40 s, or at most a twentieth of the time when saving is slow; the first after 20 s.
 
-    It is no option, because it changes no result.
+    It is no field of a step, because it changes no result. METIER_CHECKPOINT_STEPS and METIER_CHECKPOINT_MINUTES say
+    otherwise for a machine.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, steps: int | None = None, minutes: float | None = None
+    ) -> None:
+        self._clock, self._steps, self._minutes = clock, steps, minutes
         self._last = clock()
-        self._wait = 20.0
+        self._wait = 20.0 if minutes is None else 60 * minutes
 
-    def due(self) -> bool:
-        """Whether it is time to save."""
-        return self._clock() - self._last >= self._wait
+    @classmethod
+    def here(cls) -> Cadence:
+        """Return the cadence that this machine's environment asks for. Raises Mistake if it is not a number above 0."""
+        told = {name: os.environ.get(name) for name in (EVERY_STEPS, EVERY_MINUTES)}
+        try:
+            steps = int(told[EVERY_STEPS] or 0)
+            minutes = float(told[EVERY_MINUTES] or 0)
+            if min(steps, minutes) < 0:
+                raise ValueError
+        except ValueError:
+            found = ", ".join(f"{name}={value}" for name, value in told.items() if value)
+            raise Mistake("checkpoints need a number above 0", found=found, hint=f"{EVERY_STEPS}=100") from None
+        return cls(steps=steps or None, minutes=minutes or None)
+
+    def due(self, step: int) -> bool:
+        """Whether it is time to save after optimizer step `step`."""
+        if self._steps is not None and step % self._steps == 0:
+            return True
+        # Told steps alone, the clock has no say.
+        by_clock = self._steps is None or self._minutes is not None
+        return by_clock and self._clock() - self._last >= self._wait
 
     def saved(self, seconds: float) -> None:
         """Say that a save has just ended and took so long."""
         self._last = self._clock()
-        self._wait = max(40.0, 20.0 * seconds)
+        if self._minutes is None:
+            self._wait = max(40.0, 20.0 * seconds)
 
 
 class Checkpoints:

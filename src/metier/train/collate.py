@@ -10,17 +10,25 @@ import torch
 from metier.train.packing import Window
 
 
-class Windows(torch.utils.data.Dataset[Window]):
-    """Windows in the order in which they are trained on."""
+def window_indexes(windows: Sequence[Window]) -> Any:
+    """Return a `datasets.Dataset` of the indexes of windows, in the order in which they are trained on.
+
+    TRL takes no other kind of data set, and windows themselves are read from disk only when they are trained on.
+    """
+    import datasets
+
+    return datasets.Dataset.from_dict({"index": range(len(windows))})
+
+
+class WindowCollator:
+    """Turn the index of a window into the tensors of one forward pass."""
 
     def __init__(self, windows: Sequence[Window]) -> None:
         self._windows = windows
 
-    def __len__(self) -> int:
-        return len(self._windows)
-
-    def __getitem__(self, index: int) -> Window:
-        return self._windows[index]
+    def __call__(self, batch: Sequence[dict[str, int]]) -> dict[str, Any]:
+        """Return the inputs of the one window in `batch`, see `collate`."""
+        return collate([self._windows[row["index"]] for row in batch])
 
 
 def collate(batch: Sequence[Window]) -> dict[str, Any]:

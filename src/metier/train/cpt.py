@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -13,14 +13,12 @@ from metier.core import Artifact, Estimate, Host, Mistake, Step, Work
 from metier.core.tokens import Tokens, document_end, vocabulary_digest
 from metier.core.types import TRAIN, Document, Documents, Model
 from metier.train.memory import estimate_of, window_tokens
+from metier.train.options import Settings, TrainingStep
 from metier.train.packing import Group, Row, cut, optimizer_batches
 
-if TYPE_CHECKING:
-    from metier.train.trainer import Settings
 
-
-class Cpt(Step[Model]):
-    """Train a model further on documents: full parameters, loss on every token.
+class Cpt(TrainingStep):
+    """Train a model further on documents: loss on every token.
 
     Documents are cut only where they are longer than `sequence_length`, and never see each other. Many documents are
     better packed beforehand (`mix`, `pack`) and given as `packed`: windows are then streamed from disk, and `replay`
@@ -40,16 +38,14 @@ class Cpt(Step[Model]):
     sequence_length: int = Field(512, ge=16, description="longest piece of a document in tokens")
     tokens: int | None = Field(None, ge=1, description="most tokens to train on, replay included; None: all epochs")
     epochs: int = Field(1, ge=1, description="passes over the corpus at most")
-    learning_rate: float = Field(2e-4, gt=0, description="peak of the learning rate")
     batch_tokens: int = Field(2048, ge=1, description="tokens per optimizer step")
-    warmup: float = Field(0.1, ge=0, le=1, description="share of the steps over which the learning rate rises")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
-    seed: int = Field(0, description="seed of the order of pieces")
 
     @model_validator(mode="after")
     def _one_source(self) -> Cpt:
         if (self.corpus is None) == (self.packed is None):
             raise ValueError("give either `corpus` or `packed`")
+        if self.packed is not None and self.validation_share:
+            raise ValueError("`validation_share` belongs to `corpus`; packed shards are read in their order")
         if self.packed is not None and self.replay is not None:
             raise ValueError("`replay` belongs to `corpus`; general text is mixed into packed shards by the step 'mix'")
         return self
@@ -57,11 +53,10 @@ class Cpt(Step[Model]):
     def run(self, work: Work) -> None:
         """Train, or go on from the newest checkpoint of a killed attempt."""
         from metier.train.network import load_tokenizer
-        from metier.train.trainer import Settings
 
         base = work.made(self.base).model_folder
         tokenizer = load_tokenizer(base)
-        settings = Settings(self.learning_rate, self.warmup, self.weight_decay, self.seed)
+        settings = self.settings()
         if self.packed is not None:
             self._train_packed(base, work.made(self.packed), tokenizer, settings, work)
         else:
@@ -70,15 +65,23 @@ class Cpt(Step[Model]):
     def _train_documents(self, base: Path, tokenizer: Any, settings: Settings, work: Work) -> None:
         from metier.train.schedule import schedule
         from metier.train.tune import tune
+        from metier.train.validation import set_aside, validation_windows
 
-        rows = self._rows(work, tokenizer)
+        rows, validation = set_aside(
+            self._rows(work, tokenizer), self.validation_share, self.seed, lambda row: row.name
+        )
+        if validation:
+            count = len(rows) + len(validation)
+            work.count("row", count, len(rows), {"set aside for validation": len(validation)})
+        window = window_tokens(work.host, self.sequence_length)
         groups = [Group((row,), 0) for row in rows]
         batches = optimizer_batches(groups, [group.tokens for group in groups], self.batch_tokens)
-        plan = schedule([batches], window_tokens(work.host, self.sequence_length))
+        plan = schedule([batches], window)
         first = plan.tokens - plan.trained
         work.count("token", plan.tokens, plan.trained, {"first of a row": first}, made={"token": plan.trained})
         work.figure("document_end", tokenizer.convert_ids_to_tokens(document_end(tokenizer)))
-        tune(base, plan, settings, work)
+        held = validation_windows([Group((row,), 0) for row in validation], window)
+        tune(base, plan, settings, work, validation=held)
 
     def _train_packed(self, base: Path, tokens: Tokens, tokenizer: Any, settings: Settings, work: Work) -> None:
         from metier.train.packed import ChannelTrainer, packed_schedule
@@ -104,10 +107,14 @@ class Cpt(Step[Model]):
         if losses:
             work.figure("channel_loss", losses)
 
+    def default_rate(self) -> float:
+        """Return 2e-4, for an adapter as well."""
+        return 2e-4
+
     def estimate(self, host: Host) -> Estimate | None:
         """Return time, memory and disk where the base model's shape is known."""
         length = self.sequence_length if self.packed is None else getattr(self.packed, "sequence_length", 0)
-        return estimate_of(self.base, host, length, self.tokens)
+        return estimate_of(self.base, host, length, self.tokens, self)
 
     def _rows(self, work: Work, tokenizer: Any) -> list[Row]:
         share = self.replay_share if self.replay is not None else 0.0

@@ -11,15 +11,17 @@ from pydantic import Field
 from metier.core import Estimate, Host, Mistake, Step, Work
 from metier.core.chat import Message
 from metier.core.types import Model, Preference, Preferences
+from metier.train.lint import lint
 from metier.train.memory import estimate_of, window_tokens
+from metier.train.options import PairLoss, TrainingStep
 from metier.train.packing import Group, Row, common_prefix, optimizer_batches, shareable
-from metier.train.sft import fitting
+from metier.train.safety import check_ends, fit, preview, tell
 
 
-class Dpo(Step[Model]):
-    """Train a model on preference pairs, against itself as it was: full parameters, DPO loss.
+class Dpo(TrainingStep):
+    """Train a model on preference pairs, by DPO against itself as it was, or by one of its relatives.
 
-    A pair's prompt is computed once for both answers.
+    A pair's prompt is computed once for both answers. Of an adapter the reference is the base without it.
     """
 
     name: ClassVar[str] = "dpo"
@@ -27,63 +29,93 @@ class Dpo(Step[Model]):
 
     base: Step[Model] = Field(description="the model to start from, which is the reference too")
     pairs: Step[Preferences] = Field(description="preference pairs")
-    beta: float = Field(0.1, gt=0, description="how strongly the reference holds the model back")
+    loss: PairLoss = Field(
+        "sigmoid", description="sigmoid is DPO; hinge, ipo, robust, apo_zero, sigmoid_norm, simpo and orpo as in TRL"
+    )
+    beta: float | None = Field(
+        None,
+        gt=0,
+        description="how strongly the reference holds the model back, of simpo the reward's scale, of orpo its lambda; "
+        "None: 0.1, of simpo 2",
+    )
+    gamma: float = Field(1.0, ge=0, description="simpo's margin, which no other loss has")
+    label_smoothing: float = Field(0.1, ge=0, lt=0.5, description="robust: share of pairs thought to be reversed")
     epochs: int = Field(1, ge=1, description="passes over the pairs")
-    learning_rate: float = Field(5e-6, gt=0, description="peak of the learning rate")
     batch_pairs: int = Field(8, ge=1, description="pairs per optimizer step")
     sequence_length: int = Field(1024, ge=16, description="longest prompt with an answer, in tokens")
     too_long: Literal["raise", "drop"] = Field("raise", description="what to do with longer pairs")
-    warmup: float = Field(0.1, ge=0, le=1, description="share of the steps over which the learning rate rises")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    leaning: Literal["warn", "raise"] = Field(
+        "warn", description="what to do where nearly all chosen answers are longer, or shorter, than the rejected ones"
+    )
     most_lost: float = Field(
         1.0, gt=0, description="nats a token that chosen answers may lose against the reference before it stops"
     )
-    seed: int = Field(0, description="seed of the order of pairs")
+
+    def default_rate(self) -> float:
+        """Return the learning rate by loss, ten times as much for an adapter.
+
+        5e-6; of simpo 1e-6 (Meng et al. 2024 searched 3e-7 to 1e-6), of orpo 8e-6 (Hong et al. 2024).
+        """
+        return {"simpo": 1e-6, "orpo": 8e-6}.get(self.loss, 5e-6) * (10 if self.method in ("lora", "qlora") else 1)
 
     def run(self, work: Work) -> None:
         """Train, or go on from the newest checkpoint of a killed attempt."""
         from functools import partial
 
         from metier.train.network import load_tokenizer
-        from metier.train.preference import PreferenceTrainer
+        from metier.train.preference import Objective, PreferenceTrainer
         from metier.train.schedule import schedule
-        from metier.train.trainer import Settings
         from metier.train.tune import tune
+        from metier.train.validation import set_aside, validation_windows
 
         base = work.made(self.base).model_folder
-        groups = self._groups(work, list(work.made(self.pairs).rows()), load_tokenizer(base))
+        tokenizer = load_tokenizer(base)
+        found = self._groups(work, list(work.made(self.pairs).rows()), tokenizer)
+        groups, validation = set_aside(found, self.validation_share, self.seed, lambda group: group.rows[0].name)
+        if validation:
+            work.count("row", 2 * len(found), 2 * len(groups), {"set aside for validation": 2 * len(validation)})
         epochs = []
         for epoch in range(self.epochs):
             order = list(groups)
             random.Random(f"{self.seed}/{epoch}").shuffle(order)
             epochs.append(optimizer_batches(order, [1] * len(order), self.batch_pairs))
-        plan = schedule(epochs, window_tokens(work.host, self.sequence_length))
+        window = window_tokens(work.host, self.sequence_length)
+        plan = schedule(epochs, window)
         came = sum(len(row.ids) for group in groups for row in group.rows) * self.epochs
         dropped = {"of prompts and the template": came - plan.trained}
         work.count("token", came, plan.trained, dropped, made={"token": plan.trained})
         work.figure("pairs", len(groups))
-        settings = Settings(self.learning_rate, self.warmup, self.weight_decay, self.seed)
-        tune(base, plan, settings, work, partial(PreferenceTrainer, beta=self.beta, most_lost=self.most_lost))
+        work.figure("answers_seen_to_end", check_ends(plan.windows, set(), base, tokenizer, work))
+        preview(plan.windows, tokenizer, work.folder / "masks.txt")
+        beta = self.beta or (2.0 if self.loss == "simpo" else 0.1)
+        objective = Objective(self.loss, beta, self.gamma, self.label_smoothing)
+        trainer = partial(PreferenceTrainer, objective=objective, most_lost=self.most_lost)
+        tune(base, plan, self.settings(), work, trainer, validation_windows(validation, window))
 
     def estimate(self, host: Host) -> Estimate | None:
         """Return memory and disk where the base model's shape is known."""
-        return estimate_of(self.base, host, self.sequence_length)
+        return estimate_of(self.base, host, self.sequence_length, step=self)
 
     def _groups(self, work: Work, pairs: Sequence[Preference], tokenizer: Any) -> list[Group]:
-        different = [pair for pair in pairs if pair.chosen != pair.rejected]
-        groups = {pair.id: pair_group(pair, tokenizer) for pair in different}
+        sound = lint(pairs)
+        groups = {pair.id: pair_group(pair, tokenizer) for pair in sound.kept}
         if not groups:
             raise Mistake(
                 "there is not one preference pair to train on",
-                found=f"{len(pairs)} pairs, {len(different)} with two different answers",
+                found=f"{len(pairs)} pairs; left out: {sound.dropped or 'none'}",
                 hint="sample more answers per prompt, or at a higher temperature",
             )
+        for warning in sound.warnings:
+            if self.leaning == "raise":
+                raise Mistake("the pairs lean", found=warning, hint="balance them, or set leaning: warn")
+            work.warn(warning)
         rows = [max(group.rows, key=lambda row: len(row.ids)) for group in groups.values()]
-        fit, others = fitting(rows, self.sequence_length, self.too_long)
-        dropped = {"both answers equal": len(pairs) - len(different), "too long": len(others)}
+        found = fit(rows, self.sequence_length, self.too_long)
+        tell(found, rows, self.sequence_length, work)
+        dropped = {**sound.dropped, "too long": found.dropped}
         dropped = {reason: count for reason, count in dropped.items() if count}
-        work.count("pair", len(pairs), len(fit), dropped, source="pairs", made={"row": 2 * len(fit)})
-        kept = {row.name for row in fit}
+        work.count("pair", len(pairs), len(found.rows), dropped, source="pairs", made={"row": 2 * len(found.rows)})
+        kept = {row.name for row in found.rows}
         return [group for group in groups.values() if group.rows[0].name in kept]
 
 

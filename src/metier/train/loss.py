@@ -42,18 +42,20 @@ class TokenLogProbabilities(torch.autograd.Function):
         return torch.cat(values) if values else hidden.new_zeros(0, dtype=torch.float32)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
         """Return the gradients of the hidden states and of the weight."""
         grad_N = grads[0]
         hidden, weight, targets_N, *kept = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight, dtype=ctx.in_dtypes[1])
+        # A head that is not trained, as under an adapter, has no gradient: half of the work here.
+        grad_weight = torch.zeros_like(weight, dtype=ctx.in_dtypes[1]) if ctx.needs_input_grad[1] else None
         for index, start in enumerate(range(0, hidden.shape[0], ctx.rows)):
             chunk = slice(start, start + ctx.rows)
             slope_NV = kept[index] if ctx.kept else _slope(hidden[chunk], weight, targets_N[chunk])
             slope_NV = slope_NV * grad_N[chunk, None].to(slope_NV.dtype)
             grad_hidden[chunk] = slope_NV @ weight
-            grad_weight += slope_NV.T @ hidden[chunk]
+            if grad_weight is not None:
+                grad_weight += slope_NV.T @ hidden[chunk]
         return grad_hidden.to(ctx.in_dtypes[0]), grad_weight, None, None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -12,6 +13,9 @@ from metier.core import Host, Mistake
 from metier.train.attention import prepared, register
 from metier.train.loss import token_log_probabilities
 from metier.train.packing import NOT_TRAINED
+
+# On a CPU bitsandbytes asks for a package of kernels when it is imported, and does without.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 # Heads with one of these in their configuration change the logits after the matrix product.
 _SCALED_HEADS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
@@ -31,31 +35,50 @@ def load_tokenizer(folder: Path) -> Any:
         ) from error
 
 
-def load_network(folder: Path) -> Any:
-    """Return the model in float32, ready for packed windows.
+def load_network(folder: Path, dtype: torch.dtype = torch.float32, quantization: Any = None) -> Any:
+    """Return the model, in float32 unless told otherwise, ready for packed windows.
 
     Weights stay in float32 and matrix products run in bf16 under autocast: a small learning rate moves a weight by less
     than half a bf16 step, and would be lost if the weights themselves were bf16 (4e-4 apart near 0.05, while a
-    hundred DPO steps at 5e-6 move a weight by at most 5e-4).
+    hundred DPO steps at 5e-6 move a weight by at most 5e-4). A base that is frozen may lie in fewer bits.
+
+    Args:
+        quantization: transformers' configuration of a 4-bit base; embeddings and norms are then in `dtype`.
+
+    Raises:
+        Mistake: the folder holds no model, or one with numbers that are not finite.
+    """
+    return score_trained_only(load_plain(folder, dtype, register(), quantization))
+
+
+def load_plain(folder: Path, dtype: torch.dtype, attention: str, quantization: Any = None) -> Any:
+    """Return the model with transformers' own forward. Raises Mistake as `load_network`.
+
+    Args:
+        attention: its implementation, by transformers' name.
     """
     from transformers import AutoModelForCausalLM
 
     try:
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=register())
+        network = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation=attention, quantization_config=quantization
+        )
     except (OSError, ValueError, KeyError) as error:
         raise Mistake(
             "the base model cannot be loaded for training",
             found=str(error).splitlines()[0] if str(error) else type(error).__name__,
             hint=f"{folder} needs config.json and *.safetensors of a causal language model",
         ) from error
-    broken = sum(not bool(torch.isfinite(weight).all()) for weight in network.parameters())
+    broken = sum(
+        not bool(torch.isfinite(weight).all()) for weight in network.parameters() if weight.is_floating_point()
+    )
     if broken:
         raise Mistake(
             "the base model holds numbers that are not finite",
             found=f"{broken} tensors with NaN or infinity",
             hint="its file is damaged, or its training diverged: take an earlier model",
         )
-    return score_trained_only(network)
+    return network
 
 
 def score_trained_only(network: Any) -> Any:
@@ -81,7 +104,7 @@ def score_trained_only(network: Any) -> Any:
 
 
 def _trained_log_probabilities(
-    self: Any, input_ids: torch.Tensor, position_ids: torch.Tensor, targets: torch.Tensor, blocks: Any
+    self: Any, input_ids: torch.Tensor, position_ids: torch.Tensor, targets: torch.Tensor, blocks: Any, **_: Any
 ) -> torch.Tensor:
     device = input_ids.device
     states_TE = self.base_model(

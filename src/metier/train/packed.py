@@ -215,7 +215,7 @@ class ChannelTrainer(PackedTrainer):
     def log_probabilities(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """Return the log-probabilities of the window's trained tokens, [N], and keep their sums by channel."""
         log_p_N = super().log_probabilities(model, inputs)
-        if self.model.training:  # not in the rehearsal
+        if self.recording:
             row_N = inputs["rows"][inputs["targets"] >= 0]
             shape = log_p_N.new_zeros(len(inputs["names"]), dtype=torch.float32)
             nats_R = -shape.index_add(0, row_N, log_p_N.detach().float())

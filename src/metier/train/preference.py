@@ -1,53 +1,68 @@
-"""The trainer of preference pairs: DPO over packed windows, the reference's log-probabilities worked out once."""
+"""The trainer of preference pairs: DPO and its relatives on packed windows, the reference worked out once."""
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar, NamedTuple
 
 import torch
+import trl
 
-from metier.core import Failure, Work
+from metier.core import Failure
 from metier.core.files import write_json_atomic
-from metier.core.progress import Bar
 from metier.train.collate import collate
-from metier.train.loss import dpo_loss
-from metier.train.schedule import Schedule
-from metier.train.trainer import PackedTrainer, Settings
+from metier.train.options import PairLoss
+from metier.train.pair_loss import Pairs, pair_loss
+from metier.train.trainer import Packed
 
 _STEPS_WATCHED = 10
 
 
-class PreferenceTrainer(PackedTrainer):
-    """Train on windows of pairs: a window's rows are chosen, rejected, chosen, rejected, ... and named by pair.
+class Objective(NamedTuple):
+    """A loss of pairs and its numbers, see `pair_loss`."""
+
+    loss: PairLoss = "sigmoid"
+    beta: float = 0.1
+    gamma: float = 0.0
+    label_smoothing: float = 0.0
+
+
+class PreferenceTrainer(Packed, trl.DPOTrainer):
+    """TRL's DPO trainer on windows of pairs: its rows are chosen, rejected, chosen, rejected, ..., named by pair.
 
     Args:
-        beta: of the DPO loss.
+        objective: which loss, and its numbers.
         most_lost: stop when chosen answers lost more nats a token than this, over the last steps.
     """
 
-    def __init__(
-        self,
-        network: Any,
-        schedule: Schedule,
-        settings: Settings,
-        folder: Path,
-        work: Work,
-        bar: Bar,
-        beta: float,
-        most_lost: float,
-    ) -> None:
-        super().__init__(network, schedule, settings, folder, work, bar)
-        self.beta, self.most_lost = beta, most_lost
+    config_class = trl.DPOConfig
+    # Without precomputing TRL would load a second model.
+    config_options: ClassVar[Mapping[str, Any]] = {"precompute_ref_log_probs": True, "max_length": None}
+
+    def __init__(self, network: Any, *args: Any, objective: Objective, most_lost: float) -> None:
+        super().__init__(network, *args)
+        if hasattr(network, "peft_config") and "ref" in network.peft_config:
+            network.delete_adapter("ref")  # TRL's copy of the adapter: the reference here is the base without one
+        self.objective, self.most_lost = objective, most_lost
         self.reference: dict[str, list[float]] = {}
         self._seen: list[torch.Tensor] = []
         self._lost: deque[float] = deque(maxlen=_STEPS_WATCHED)
         self._warned = False
 
+    def _prepare_dataset(self, dataset: Any, *_args: Any) -> Any:
+        return dataset  # pairs were rendered and cut before
+
+    def _precompute_ref_logps(self, dataset: Any, *_args: Any) -> Any:
+        return dataset  # `prepare` does it, window by window, and keeps it for a training that is resumed
+
     def prepare(self) -> None:
-        """Work out the reference's log-probabilities of all pairs, or read those of a killed attempt."""
+        """Work out the reference's log-probabilities of all pairs, or read those of a killed attempt.
+
+        Losses without a reference need them too: to see whether chosen answers become unlikely.
+        """
         path = self.checkpoints.folder / "reference.json"
         if path.is_file():
             kept = json.loads(path.read_text())
@@ -55,8 +70,14 @@ class PreferenceTrainer(PackedTrainer):
                 self.reference = kept["nats"]
                 return
         self.model.eval()
-        with self.work.progress("reference", total=self.schedule.tokens, unit="tokens") as bar, torch.no_grad():
-            for window in self.schedule.windows:
+        windows = [*self.validation.windows, *self.schedule.windows]
+        total = sum(len(window.ids) for window in windows)
+        with (
+            self.work.progress("reference", total=total, unit="tokens") as bar,
+            adapter_off(self.model),
+            torch.no_grad(),
+        ):
+            for window in windows:
                 if any(name not in self.reference for name in window.names):
                     inputs = self._prepare_inputs(collate([window]))
                     with self.compute_loss_context_manager():
@@ -79,16 +100,18 @@ class PreferenceTrainer(PackedTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return this window's share of the step's mean DPO loss, and keep what `step_figures` tells."""
+        """Return this window's share of the step's mean loss, and keep what `step_figures` tells."""
         sums_R = self.row_sums(model, inputs)
         chosen_P, rejected_P = sums_R[0::2], sums_R[1::2]
         reference_PR = sums_R.new_tensor([self.reference[name] for name in inputs["names"][0::2]])
         base_chosen_P, base_rejected_P = reference_PR.unbind(1)
-        losses_P = dpo_loss(chosen_P, rejected_P, base_chosen_P, base_rejected_P, self.beta)
         tokens_R = torch.bincount(inputs["rows"][inputs["targets"] >= 0], minlength=len(inputs["names"]))
+        tokens = tokens_R[0::2], tokens_R[1::2]
+        pairs = Pairs(chosen_P, rejected_P, base_chosen_P, base_rejected_P, *tokens)
+        losses_P = pair_loss(self.objective.loss, pairs, *self.objective[1:])
         margin_P = (chosen_P - base_chosen_P) - (rejected_P - base_rejected_P)
         told = [chosen_P, rejected_P, margin_P, (margin_P > 0).float(), chosen_P - base_chosen_P, tokens_R[0::2]]
-        if self.model.training:  # not in the rehearsal
+        if self.recording:
             self._seen.append(torch.stack([value.detach().float() for value in told]))
         return losses_P.sum() / num_items_in_batch * self.accelerator.num_processes
 
@@ -113,3 +136,9 @@ class PreferenceTrainer(PackedTrainer):
             self._warned = True
             self.work.warn(f"chosen answers lost {lost:.2f} nats a token; the training stops at {self.most_lost:g}")
         return {"chosen": chosen, "rejected": rejected, "margin": margin, "accuracy": right}
+
+
+def adapter_off(model: Any) -> AbstractContextManager[None]:
+    """Return a context in which a PEFT model is its base; any other model is what it is."""
+    off: AbstractContextManager[None] = model.disable_adapter() if hasattr(model, "peft_config") else nullcontext()
+    return off

@@ -11,10 +11,10 @@ import torch
 from metier.core import Failure
 from metier.train.collate import collate
 from metier.train.packing import Window
-from metier.train.trainer import PackedTrainer, longest
+from metier.train.trainer import Packed, longest
 
 
-def rehearse(trainer: PackedTrainer, windows: Sequence[Window]) -> None:
+def rehearse(trainer: Packed, windows: Sequence[Window]) -> None:
     """Try what could fail an hour later. Leaves weights, gradients and random state as they were.
 
     Raises:
@@ -25,7 +25,9 @@ def rehearse(trainer: PackedTrainer, windows: Sequence[Window]) -> None:
     random_state = torch.get_rng_state()
     window = windows[longest(windows)]
     inputs = trainer._prepare_inputs(collate([window]))
-    trainer.model.eval()
+    # Activations are worked out twice only in training, which is what the memory has to hold.
+    trainer.model.train(trainer.settings.gradient_checkpointing)
+    trainer.recording = False
     try:
         with trainer.compute_loss_context_manager():
             loss = trainer.compute_loss(trainer.model, inputs, num_items_in_batch=trainer.weight_of(inputs))
@@ -37,6 +39,7 @@ def rehearse(trainer: PackedTrainer, windows: Sequence[Window]) -> None:
             hint="lower sequence_length",
         ) from error
     trainer.model.zero_grad()
+    trainer.recording = True
     if not bool(torch.isfinite(loss)):
         raise Failure(
             "the loss is not finite before the first step",
@@ -48,15 +51,19 @@ def rehearse(trainer: PackedTrainer, windows: Sequence[Window]) -> None:
     trainer.work.event("rehearsal", tokens=len(window.ids), loss=loss.item(), seconds=time.monotonic() - start)
 
 
-def _save_and_reload(trainer: PackedTrainer) -> None:
+def _save_and_reload(trainer: Packed) -> None:
     from safetensors.torch import load_file
 
     folder = trainer.checkpoints.folder / "rehearsal"
     shutil.rmtree(folder, ignore_errors=True)
     trainer.save_model(str(folder))
     weights = trainer.model.state_dict()
+    if trainer.settings.adapter:
+        import peft
+
+        weights = peft.get_peft_model_state_dict(trainer.model, save_embedding_layers=False)
     for shard in folder.glob("*.safetensors"):
         for name, value in load_file(shard).items():
             if not torch.equal(value, weights[name].cpu()):
                 raise Failure(f"'{name}' does not survive saving and loading", hint=f"check the disk of {folder}")
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # only the first of several processes wrote it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -13,14 +13,19 @@ from metier.core import Estimate, Host, Mistake, Step, Work
 from metier.core.types import TRAIN, Conversation, Conversations, Documents, Model
 from metier.train.cpt import count_drawn, draw, read_pieces
 from metier.train.memory import estimate_of, window_tokens
+from metier.train.options import TrainingStep
 from metier.train.packing import Group, Row, optimizer_batches, share_prefixes
+from metier.train.safety import Fit, TooLong, check_ends, fit, preview, runs, tell
 
 _TEXT_LENGTH = 256  # pieces of text no longer than this, so that optimizer steps stay of nearly one size
 _FAMILIES_PER_STEP = 4  # an optimizer step mixes at least this many beginnings, where the rows have as many
 
 
-class Sft(Step[Model]):
-    """Fine-tune a model on conversations: full parameters, loss on the assistant's tokens and the end of its turn."""
+class Sft(TrainingStep):
+    """Fine-tune a model on conversations: loss on the assistant's tokens and the end of its turn.
+
+    Before the training `rows.json` tells what rows lose, and `masks.txt` shows what is trained of the first ones.
+    """
 
     name: ClassVar[str] = "sft"
     extras: ClassVar[tuple[str, ...]] = ("train",)
@@ -30,15 +35,13 @@ class Sft(Step[Model]):
         min_length=1, description="conversations; their 'train' rows are used"
     )
     epochs: int = Field(1, ge=1, description="passes over the rows")
-    learning_rate: float = Field(1e-4, gt=0, description="peak of the learning rate")
     batch_rows: int = Field(16, ge=1, description="rows per optimizer step")
     sequence_length: int = Field(512, ge=16, description="longest row in tokens")
-    too_long: Literal["raise", "drop"] = Field("raise", description="what to do with longer rows")
-    warmup: float = Field(0.1, ge=0, le=1, description="share of the steps over which the learning rate rises")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    too_long: TooLong = Field(
+        "raise", description="what to do with longer rows; split makes one row per answer, truncate cuts answers"
+    )
     text: Step[Documents] | None = Field(None, description="documents trained on as text among the rows")
     text_tokens: int = Field(10_000, ge=1, description="most tokens of `text`, where it is given")
-    seed: int = Field(0, description="seed of the order of rows")
 
     def run(self, work: Work) -> None:
         """Train, or go on from the newest checkpoint of a killed attempt."""
@@ -46,9 +49,13 @@ class Sft(Step[Model]):
         text = work.made(self.text) if self.text is not None else None
         fine_tune(work.made(self.base).model_folder, came, self, work, source="data", text=text)
 
+    def default_rate(self) -> float:
+        """Return 1e-4; for an adapter 2e-4, as in Dettmers et al. 2023, "QLoRA", table 9."""
+        return 2e-4 if self.method in ("lora", "qlora") else 1e-4
+
     def estimate(self, host: Host) -> Estimate | None:
         """Return memory and disk where the base model's shape is known."""
-        return estimate_of(self.base, host, self.sequence_length)
+        return estimate_of(self.base, host, self.sequence_length, step=self)
 
 
 def fine_tune(
@@ -70,30 +77,26 @@ def fine_tune(
 
     Raises:
         Mistake: no rows, an answer that would be cut, a template that cannot end a turn.
+        Failure: an answer does not end in the token that ends turns.
     """
     from metier.train.network import load_tokenizer
     from metier.train.schedule import schedule
-    from metier.train.trainer import Settings
     from metier.train.tune import tune
+    from metier.train.validation import set_aside, validation_windows
 
     train = [conversation for conversation in conversations if conversation.split == TRAIN]
     tokenizer = load_tokenizer(base)
-    rows, others = fitting(rendered(train, tokenizer), options.sequence_length, options.too_long)
-    of_conversations = len(rows)
-    if text is not None:
-        length = min(options.sequence_length, _TEXT_LENGTH)
-        pieces = read_pieces(work, "text", text, tokenizer, length)
-        drawn = draw(pieces, 1, options.text_tokens, random.Random(f"{options.seed}/text"))
-        count_drawn(work, "text", drawn)
-        rows = rows + drawn.rows
+    all_rows = rendered(train, tokenizer)
+    kept = fit(all_rows, options.sequence_length, options.too_long)
+    tell(kept, all_rows, options.sequence_length, work)
+    rows, validation = set_aside(kept.rows, options.validation_share, options.seed, lambda row: row.name)
+    _count(work, conversations, train, kept, len(validation), source)
+    of_text = _text_rows(work, text, tokenizer, options) if text is not None else []
+    rows = rows + of_text
+    window = window_tokens(work.host, options.sequence_length)
     plan = schedule(
-        epoch_batches(rows, options.epochs, options.batch_rows, options.sequence_length, options.seed),
-        window_tokens(work.host, options.sequence_length),
+        epoch_batches(rows, options.epochs, options.batch_rows, options.sequence_length, options.seed), window
     )
-    dropped = {"not in the train split": len(conversations) - len(train), "too long": len(others)}
-    dropped = {reason: count for reason, count in dropped.items() if count}
-    made = {"row": of_conversations}
-    work.count("conversation", len(conversations), of_conversations, dropped, source=source, made=made)
     tokens = sum(len(row.ids) for row in rows) * options.epochs
     prompts = tokens - plan.trained
     work.count(
@@ -106,7 +109,38 @@ def fine_tune(
     work.figure("rows", len(rows))
     work.figure("row_tokens", tokens)
     work.figure("shared_prefix_tokens", tokens - plan.tokens)
-    tune(base, plan, Settings(options.learning_rate, options.warmup, options.weight_decay, options.seed), work)
+    cut = {one.name for one in kept.lost if one.lost_ends} | {row.name for row in of_text}
+    seen = check_ends(plan.windows, cut, base, tokenizer, work)
+    work.figure("answers_seen_to_end", seen)
+    preview(plan.windows, tokenizer, work.folder / "masks.txt")
+    held = validation_windows([Group((row,), 0) for row in validation], window)
+    tune(base, plan, options.settings(), work, validation=held)
+
+
+def _count(
+    work: Work,
+    conversations: Sequence[Conversation],
+    train: Sequence[Conversation],
+    kept: Fit,
+    validated: int,
+    source: str | None,
+) -> None:
+    """Write the ledger's line of conversations, and of the rows that they became."""
+    used = len(train) - kept.dropped
+    dropped = {"not in the train split": len(conversations) - len(train), "too long": kept.dropped}
+    dropped = {reason: count for reason, count in dropped.items() if count}
+    made = {"row": len(kept.rows) - validated}
+    work.count("conversation", len(conversations), used, dropped, source=source, made=made)
+    if validated:
+        rows = len(kept.rows)
+        work.count("row", rows, rows - validated, {"set aside for validation": validated})
+
+
+def _text_rows(work: Work, text: Documents, tokenizer: Any, options: Sft) -> list[Row]:
+    pieces = read_pieces(work, "text", text, tokenizer, min(options.sequence_length, _TEXT_LENGTH))
+    drawn = draw(pieces, 1, options.text_tokens, random.Random(f"{options.seed}/text"))
+    count_drawn(work, "text", drawn)
+    return drawn.rows
 
 
 def rendered(conversations: Iterable[Conversation], tokenizer: Any) -> list[Row]:
@@ -117,7 +151,7 @@ def rendered(conversations: Iterable[Conversation], tokenizer: Any) -> list[Row]
     rows = []
     for conversation in conversations:
         ids, mask, _ = template.render(conversation.messages)
-        row = Row(conversation.id, ids, mask)
+        row = Row(conversation.id, ids, weighted(mask, conversation))
         if not row.trained:
             raise Mistake(
                 f"row {conversation.id} has no answer to learn from",
@@ -134,22 +168,16 @@ def rendered(conversations: Iterable[Conversation], tokenizer: Any) -> list[Row]
     return rows
 
 
-def fitting(rows: Sequence[Row], length: int, too_long: Literal["raise", "drop"]) -> tuple[list[Row], list[Row]]:
-    """Return the rows of at most `length` tokens, and the others.
-
-    Raises:
-        Mistake: there are others and `too_long` is "raise", naming the worst; or none is short enough.
-    """
-    others = sorted((row for row in rows if len(row.ids) > length), key=lambda row: -len(row.ids))
-    kept = [row for row in rows if len(row.ids) <= length]
-    if others and (too_long == "raise" or not kept):
-        worst = ", ".join(f"{row.name} ({len(row.ids)} tokens)" for row in others[:5])
-        raise Mistake(
-            f"{len(others)} of {len(rows)} rows are longer than sequence_length {length}: their answers would be cut",
-            found=worst + (f" and {len(others) - 5} more" if len(others) > 5 else ""),
-            hint=f"set sequence_length: {len(others[0].ids)}, or too_long: drop to leave them out",
-        )
-    return kept, others
+def weighted(mask: Sequence[bool], conversation: Conversation) -> list[bool]:
+    """Return the mask without the answers whose message has the weight 0."""
+    if conversation.weights is None:
+        return list(mask)
+    pairs = zip(conversation.messages, conversation.weights, strict=True)
+    weights = [weight for message, weight in pairs if message.role == "assistant"]
+    found = [False] * len(mask)
+    for (start, end), weight in zip(runs(mask), weights, strict=True):
+        found[start:end] = [weight > 0] * (end - start)
+    return found
 
 
 def epoch_batches(

@@ -1,91 +1,95 @@
-"""The trainer: transformers' own, fed with packed windows, seen at work, and safe to kill.
+"""TRL's trainers, fed with packed windows, seen at work, and safe to kill.
 
-It is transformers' `Trainer` and not TRL's `SFTTrainer`, which on CPU scores every position of a batch, prompts and
-padding included, nor its `DPOTrainer`, whose batches are padded rows and not windows that share prompts.
+TRL prepares no rows here and collates none: its own batches are padded rows, of which it scores every position on a
+CPU, prompts and padding included. It is given the index of a window, and the loss is over trained positions only.
 """
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import torch
-import transformers
-from transformers.trainer_callback import PrinterCallback
+import trl
 
-from metier.core import Failure, Host, Work
+from metier.core import Work
 from metier.core.progress import Bar
-from metier.train.checkpoint import Cadence, Checkpoints
-from metier.train.collate import Windows, collate
-from metier.train.network import bf16_pays
+from metier.train.arguments import arguments
+from metier.train.checkpoint import Checkpoints
+from metier.train.collate import WindowCollator, window_indexes
+from metier.train.neftune import Noise, row_lengths
+from metier.train.options import Settings
+from metier.train.packing import Window
 from metier.train.schedule import Schedule
+from metier.train.validation import Validation
+from metier.train.watched import Watched, rate
+
+__all__ = ["Packed", "PackedTrainer", "Settings", "longest", "rate"]
 
 
-class Settings(NamedTuple):
-    """What the optimizer needs, from a step's fields. warmup: share of the steps over which the rate rises."""
+class Packed(Watched):
+    """What a TRL trainer has to do differently on windows; it stands before it in a class's bases.
 
-    learning_rate: float
-    warmup: float
-    weight_decay: float
-    seed: int
-
-
-def rate(step: int, steps: int, warmup: int) -> float:
-    """Return the factor of the learning rate at `step`, counted from 0: a linear rise, then a cosine.
-
-    Unlike transformers' own it is never 0: with some dozens of steps, a step at rate 0 is a loss.
-    """
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-class PackedTrainer(transformers.Trainer):
-    """Train on windows; the loss is the mean over all trained tokens of an optimizer step.
+    The loss is the mean over all trained tokens of an optimizer step.
 
     Args:
+        tokenizer: of the model. TRL asks for one; it is not saved with every checkpoint.
         work: where progress and events go.
         bar: counts tokens.
+        validation: windows that are not trained on, whose loss chooses the weights that are kept.
     """
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the trained tokens of the whole step
+    config_class: ClassVar[Any] = trl.SFTConfig
+    config_options: ClassVar[Mapping[str, Any]] = {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None}
 
     def __init__(
-        self, network: Any, schedule: Schedule, settings: Settings, folder: Path, work: Work, bar: Bar
+        self,
+        network: Any,
+        tokenizer: Any,
+        schedule: Schedule,
+        settings: Settings,
+        folder: Path,
+        work: Work,
+        bar: Bar,
+        validation: Sequence[Window] = (),
     ) -> None:
+        ends = network.config.pad_token_id, network.generation_config.pad_token_id
+        config = partial(self.config_class, **self.config_options)
         super().__init__(
             model=network,
-            args=arguments(folder, schedule, settings, work.host),
-            train_dataset=Windows(schedule.windows),
-            data_collator=collate,
+            args=arguments(config, folder, schedule.steps, schedule.accumulate, settings, work.host, bool(validation)),
+            train_dataset=window_indexes(schedule.windows),
+            eval_dataset=window_indexes(validation) if validation else None,
+            data_collator=WindowCollator(schedule.windows),
+            processing_class=tokenizer,
         )
-        self.cadence = Cadence()
-        self.remove_callback(PrinterCallback)
-        self.add_callback(_SaveWhenDue(self.cadence))
-        self.schedule, self.settings, self.work, self.bar = schedule, settings, work, bar
+        # TRL writes the tokenizer's padding token into the model. There is no padding here, and the saved model is not
+        # to differ from its base in what was not trained.
+        network.config.pad_token_id, network.generation_config.pad_token_id = ends
+        self.processing_class = None
+        self.watch(settings, work, Checkpoints(folder, schedule.fingerprint), bool(validation))
+        self.schedule, self.bar = schedule, bar
+        self.validation = Validation(self, validation, folder)
         self.tokens_by_step = schedule.tokens_by_step
-        self.checkpoints = Checkpoints(folder, schedule.fingerprint)
+        self.recording = True  # off where a loss is worked out that is none of the training's
+        alpha = settings.neftune_noise_alpha
+        self.noise = Noise(network.get_input_embeddings(), alpha) if alpha else None
 
     def prepare(self) -> None:
         """Do what has to be done with the base weights, before any training or resuming."""
 
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Return the learning rate's schedule, see `rate`."""
-        scheduler = getattr(self, "lr_scheduler", None)
-        if scheduler is None:
-            warmup = math.ceil(self.settings.warmup * num_training_steps)
-            factor = partial(rate, steps=num_training_steps, warmup=min(warmup, num_training_steps - 1))
-            scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
-            self.lr_scheduler, self._created_lr_scheduler = scheduler, True
-        return scheduler
-
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         # The schedule is already in order: what is trained when depends on nothing but the rows and the seed.
         return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    def passed(self, step: int, loss: float, figures: Mapping[str, float]) -> dict[str, float]:
+        """Move the bar on by the tokens of a step, and return how many there are up to it."""
+        tokens = self.tokens_by_step[step]
+        self.bar.advance(tokens - self.tokens_by_step[step - 1], loss=loss, **figures)
+        return {"tokens": tokens}
 
     def weight_of(self, inputs: dict[str, Any]) -> int:
         """How much a window counts in the mean of its optimizer step: its trained tokens."""
@@ -109,105 +113,24 @@ class PackedTrainer(transformers.Trainer):
 
     def log_probabilities(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """Return the log-probabilities of the window's trained tokens, [N]."""
+        if self.noise is not None:
+            self.noise.lengths_T = row_lengths(inputs["blocks"])
         result: torch.Tensor = model(
             **{name: inputs[name] for name in ("input_ids", "position_ids", "targets", "blocks")}
         )
         return result
 
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Return 0: nobody reads it, and counting parameters at every window takes time."""
-        return 0
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Send the figures of a step to the events and the progress bar.
-
-        Raises:
-            Failure: the loss or the gradient is not finite; nothing of it is saved.
-        """
-        loss = logs.get("loss")
-        if loss is None:
-            return
-        step = self.state.global_step
-        if not math.isfinite(loss) or not math.isfinite(logs.get("grad_norm", 0.0)):
-            raise Failure(
-                f"the training diverged at step {step} of {self.state.max_steps}",
-                found=f"loss {loss}, gradient norm {logs.get('grad_norm')}",
-                hint="lower the learning rate, and look for broken rows",
-            )
-        tokens = self.tokens_by_step[step]
-        figures = self.step_figures()
-        self.work.event(
-            "log",
-            step=step,
-            tokens=tokens,
-            loss=round(loss, 5),
-            lr=logs["learning_rate"],
-            grad_norm=round(logs.get("grad_norm", 0.0), 4),
-            **{name: round(value, 5) for name, value in figures.items()},
-        )
-        self.bar.advance(tokens - self.tokens_by_step[step - 1], loss=loss, **figures)
-        self.state.log_history.append({"step": step, "loss": loss, **figures})
-
-    def step_figures(self) -> dict[str, float]:
-        """Return what else the last optimizer step is judged by, besides its loss."""
-        return {}
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        start = time.monotonic()
-        step = self.state.global_step
-        self.checkpoints.make_room()
-        try:
-            super()._save_checkpoint(model, trial)
-            self.checkpoints.seal(step)
-        except Exception as error:
-            self.checkpoints.discard(step)
-            if isinstance(error, OSError) or "No space left" in str(error):
-                raise  # the workshop tells of a full disk
-            # torch reports one as an error of its own, without the system's number.
-            raise Failure(
-                f"the checkpoint of step {step} could not be written",
-                found=str(error).splitlines()[0] if str(error) else type(error).__name__,
-                hint="free some space and run the same command again: it goes on from the last checkpoint",
-            ) from error
-        self.cadence.saved(time.monotonic() - start)
+    def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
+        """Return the loss on the validation windows as the trainers name it; the weights are kept if it is the best."""
+        metrics = {"eval_loss": self.validation.look()}
+        self.state.log_history.append({"step": self.state.global_step, **metrics})
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control.should_training_stop |= self.validation.stale(self.settings.patience)
+        return metrics
 
 
-class _SaveWhenDue(transformers.TrainerCallback):
-    """Ask for a checkpoint when the cadence says so, but not after the last step: the model itself is saved then."""
-
-    def __init__(self, cadence: Cadence) -> None:
-        self._cadence = cadence
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> Any:
-        control.should_save = state.global_step < state.max_steps and self._cadence.due()
-        return control
-
-
-def arguments(folder: Path, schedule: Schedule, settings: Settings, host: Host) -> transformers.TrainingArguments:
-    """Return the trainers' arguments for a full-parameter training with AdamW."""
-    gpu = bool(host.gpus) and torch.cuda.is_available()
-    return transformers.TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=schedule.accumulate,
-        num_train_epochs=1,  # the schedule holds the windows of all epochs
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        optim="adamw_torch_fused",
-        max_grad_norm=1.0,
-        bf16=bf16_pays(host),
-        use_cpu=not gpu,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        gradient_checkpointing=False,
-        dataloader_pin_memory=gpu,
-        remove_unused_columns=False,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",  # _SaveWhenDue decides
-        report_to="none",
-        disable_tqdm=True,
-    )
+class PackedTrainer(Packed, trl.SFTTrainer):
+    """TRL's SFT trainer on windows."""
 
 
 def longest(windows: Sequence[Any]) -> int:

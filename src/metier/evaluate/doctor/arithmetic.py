@@ -6,6 +6,7 @@ All checks together raise a false alarm on a healthy model in at most 5 of 100 d
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -97,8 +98,8 @@ def share_seen(n: int, bound: float) -> float:
 
     The level is that of one check among ten.
     """
-    critical = next((hits for hits in range(1, n + 1) if binomial_tail(hits, n, bound) <= LEVEL), None)
-    if critical is None:
+    critical = bisect_left(range(1, n + 1), True, key=lambda hits: binomial_tail(hits, n, bound) <= LEVEL) + 1
+    if critical > n:
         return 1.0
     low, high = bound, 1 - 1e-9
     for _ in range(40):
@@ -140,7 +141,7 @@ def factor_beyond(logs: Sequence[float], clusters: Sequence[Hashable], factor: f
     ones, bound = [1.0] * len(logs), math.log(factor)
     longer = Paired([-log for log in logs], ones, clusters, bound)
     p = min(1.0, 2 * min(chance(longer), chance(longer._replace(gains=logs))))
-    mean, seen = mean_of_clusters(logs, clusters), _seen(longer)
+    mean, seen = mean_of_clusters(logs, clusters), _seen(longer, LEVEL / 2)
     interval = Interval(math.exp(mean.value), math.exp(mean.low), _exp(mean.high), mean.n)
     return Verdict(interval, p, None if seen is None else math.exp(seen))
 
@@ -149,9 +150,9 @@ def _exp(value: float) -> float:
     return math.exp(value) if value < 700 else math.inf
 
 
-def _seen(pair: Paired) -> float | None:
+def _seen(pair: Paired, level: float = LEVEL) -> float | None:
     """Return the smallest loss per unit that is found with 80% power, the bound included."""
-    floor = noise_floor(pair, LEVEL)
+    floor = noise_floor(pair, level)
     return None if floor is None else pair.tolerated + floor
 
 

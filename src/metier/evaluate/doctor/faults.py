@@ -190,7 +190,9 @@ def contamination(seen: Seen) -> Looked:
     if seen.leaked is None:
         why = "it takes the training data and the exam: `trained_on`, `exam`"
         return Looked("contamination", title, reason, [], [], why)
-    found = {leak.id: leak for part in seen.leaked for leak in part.items}
+    # An item that one source holds word for word and another in other words is copied.
+    found = {leak.id: leak for part in seen.leaked for leak in part.items if leak.kind == "reworded"}
+    found |= {leak.id: leak for part in seen.leaked for leak in part.items if leak.kind == "verbatim"}
     copied = [leak for leak in found.values() if leak.kind == "verbatim"]
     alike = [leak for leak in found.values() if leak.kind == "reworded"]
     words = f"{len(copied):,} of {seen.asked:,} items of the exam stand in the training data word for word"

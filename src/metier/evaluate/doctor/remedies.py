@@ -14,6 +14,7 @@ from metier.core.step import STEPS, dependencies_first
 from metier.core.types import Conversations, Documents
 from metier.evaluate.doctor.faults import REPEATED_BOUND, Looked, Seen
 from metier.evaluate.doctor.lineage import Lineage
+from metier.evaluate.gate import ALPHA
 
 Change = dict[str, Any]
 
@@ -52,7 +53,7 @@ def remedies(
         sources: the steps that made the training data, as `seen` counts them.
         exam: the step that made the exam, where it is known.
     """
-    worst = {test.name for test in looked.tests if test.p <= 0.05}
+    worst = {test.name for test in looked.tests if test.p <= ALPHA}
     if looked.fault == "missing_end_token":
         return _end_token(lineage, seen)
     if looked.fault == "repetition":

@@ -115,7 +115,7 @@ class Doctor(Step[Diagnosis]):
         tokenizer = load_tokenizer(folder)
         against = work.made(self.against) if self.against is not None else None
         sitting = answers.read(work.made(self.scores), against)
-        sources = [_readable(work.made(step)) for step in self.trained_on]
+        sources: list[Artifact] = [work.made(step) for step in self.trained_on]
         ends = trained_on.ends(tokenizer, folder, _some_conversations(sources)) if sources else None
         leaked, asked, questions = None, 0, 0
         with work.progress("reading the training data", 2 * len(sources), "sources") as bar:
@@ -141,10 +141,6 @@ class Doctor(Step[Diagnosis]):
             questions,
             taught,
         )
-
-
-def _readable(artifact: Artifact) -> Artifact:
-    return artifact
 
 
 def _some_conversations(sources: Sequence[Artifact]) -> Iterator[list[Message]]:

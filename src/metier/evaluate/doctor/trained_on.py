@@ -14,6 +14,7 @@ from metier.core import Artifact
 from metier.core.chat import Message
 from metier.core.errors import Mistake
 from metier.core.types import TRAIN, Conversations, Documents, Preferences
+from metier.evaluate.leak_check import item_texts, words
 from metier.evaluate.leaks import Found, Leak, Text, find_leaks
 from metier.evaluate.material import Material
 
@@ -176,9 +177,8 @@ def asked(material: Material) -> dict[str, list[str]]:
     """Return the texts of an exam that must not be trained on, with their answers, by a name for people."""
     found = {f"passage {passage.id}": [passage.text] for passage in material.passages}
     for item in material.items:
-        quoted = re.findall(r'"(.+?)(?: \.\.\.)?"', item.question, re.DOTALL)
-        found[f"{_QUESTION}{item.id}"] = [" ".join([*(quoted or [item.question]), item.options[item.answer]])]
-    found |= {f"task {row.id}": ["\n".join(message.content for message in row.messages)] for row in material.rows}
+        found[f"{_QUESTION}{item.id}"] = item_texts(item)
+    found |= {f"task {row.id}": [words(row)] for row in material.rows}
     return found
 
 

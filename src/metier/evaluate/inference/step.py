@@ -87,6 +87,14 @@ class InferenceBench(Step[Speed]):
                 rows[_cell(row)] = row
                 bar.advance()
         ordered = [rows[cell] for cell in self.cells]
+        if all(row["tokens_per_second"] is None for row in ordered):
+            path.unlink()  # or the next attempt would find these rows and measure nothing
+            raise Failure(
+                f"nothing could be measured: all {len(ordered)} cells failed",
+                found=str(ordered[0]["reason"]),
+                hint="see that it answers one request, then run again; longer waits: `timeout_seconds` of the endpoint,"
+                " `cell_seconds`",
+            )
         told = self._told(work)
         shown = {name: told[name] for name in ("engine", "what")}
         write_json_atomic(

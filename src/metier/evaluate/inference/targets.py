@@ -63,18 +63,22 @@ class EndpointTarget:
             for event in self._events(prompt, output_tokens):
                 if "error" in event:
                     return Timed(time.perf_counter() - start, reason=f"the server broke off: {event['error']}"[:200])
-                if any((choice.get("delta") or {}).get("content") for choice in event.get("choices") or []):
+                if _says(event):
                     pieces += 1
                     first = first or time.perf_counter() - start
                 usage = event.get("usage") or usage
+            read, made = usage.get("prompt_tokens"), usage.get("completion_tokens") or pieces
+            if not (isinstance(made, int) and isinstance(read, int | None)):
+                raise ValueError(f"usage {usage}")
         except TimeoutError:
             return Timed(time.perf_counter() - start, reason=f"no answer within {self._timeout:g} s")
+        except (AttributeError, TypeError) as error:
+            return Timed(time.perf_counter() - start, reason=f"no event of a chat completion: {error}"[:200])
         except (OSError, http.client.HTTPException, ValueError) as error:
             return Timed(time.perf_counter() - start, reason=f"{type(error).__name__}: {error}"[:200])
         if not pieces:
             return Timed(time.perf_counter() - start, reason="the answer was empty")
-        made = usage.get("completion_tokens") or pieces
-        return Timed(time.perf_counter() - start, first, usage.get("prompt_tokens"), made)
+        return Timed(time.perf_counter() - start, first, read, made)
 
     def _events(self, prompt: str, output_tokens: int) -> Iterator[dict[str, Any]]:
         kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
@@ -102,6 +106,12 @@ class EndpointTarget:
                     yield json.loads(data.removeprefix("data:"))
         finally:
             connection.close()
+
+
+def _says(event: dict[str, Any]) -> bool:
+    """Return whether an event holds a piece of the answer, or of the thoughts before it: both are tokens made."""
+    deltas = [choice.get("delta") or {} for choice in event.get("choices") or []]
+    return any(delta.get(name) for delta in deltas for name in ("content", "reasoning_content", "reasoning"))
 
 
 class LlamaTarget:

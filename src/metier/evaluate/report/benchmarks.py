@@ -59,8 +59,8 @@ def _compare(by_label: Mapping[str, Sequence[Scores]]) -> Compare:
     def measured(scores: Scores) -> set[Subject]:
         return {Subject(row.name, row.split) for row in scores.figures()}
 
-    def compare(reference: str, model: str) -> Mapping[Subject, Difference]:
-        found: dict[Subject, Difference] = {}
+    def compare(reference: str, model: str) -> Mapping[Subject, Difference | None]:
+        found: dict[Subject, Difference | None] = {}
         for before in by_label[reference]:
             for after in by_label[model]:
                 cards = all((one.folder / "exam.json").is_file() for one in (before, after))

@@ -49,8 +49,9 @@ class Difference(NamedTuple):
         return Verdict.BETTER if (self.low > 0) == up_is_good else Verdict.WORSE
 
 
-Compare = Callable[[str, str], Mapping[Subject, Difference]]
-"""Paired differences of two models, by their labels; subjects that cannot be paired are not in it."""
+Compare = Callable[[str, str], Mapping[Subject, Difference | None]]
+"""Paired differences of two models, by their labels; None where they cannot be compared at all, and subjects that can
+only be compared unpaired are not in it."""
 
 
 class Figures:
@@ -82,7 +83,7 @@ class Figures:
                 raise Failure(f"the scores of '{row.model}' hold {row.name} ({row.split}) twice")
             self._found[place] = row
         self.compare: Compare | None = None
-        self._compared: dict[tuple[str, str], Mapping[Subject, Difference]] = {}
+        self._compared: dict[tuple[str, str], Mapping[Subject, Difference | None]] = {}
 
     @property
     def base(self) -> str:
@@ -115,8 +116,8 @@ class Figures:
             return None
         if self.compare is not None and (reference, model) not in self._compared:
             self._compared[reference, model] = self.compare(reference, model)
-        paired = self._compared.get((reference, model), {}).get(subject)
-        return paired or unpaired(reference, model, before, after)
+        compared = self._compared.get((reference, model), {})
+        return compared[subject] if subject in compared else unpaired(reference, model, before, after)
 
     def differences(self, reference: str, model: str) -> list[Difference]:
         """Return how `model` differs from `reference` in everything that both were examined in."""

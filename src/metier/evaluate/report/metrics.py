@@ -31,6 +31,7 @@ KNOWN: dict[str, Metric] = {
     "agreement": Metric(Kind.SHARE, True, radar="as_is"),
     "program": Metric(Kind.SHARE, True, radar="as_is"),
     "chat_reply_perplexity": Metric(Kind.PERPLEXITY, False, forgetting=True, radar="kept"),
+    "chat_reply_perplexity_per_byte": Metric(Kind.PERPLEXITY, False, forgetting=True, radar="kept"),
     "sql_to_general_prompts": Metric(Kind.SHARE, False, forgetting=True, radar="unwanted"),
 }
 """In the order in which the page shows them. Figures that are not here are shown after them, without a judgement."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from metier.core.errors import Failure
 from metier.core.types import Score, Scores
 from metier.evaluate import compare as examined
+from metier.evaluate.perplexity import REPLY, TEXT
 from metier.evaluate.report.figures import Compare, Difference
 from metier.evaluate.report.metrics import Subject
 
@@ -20,8 +21,8 @@ def pairing(scores: Mapping[str, Scores]) -> Compare:
     """
     told = {label: {Subject(row.name, row.split): row for row in found.figures()} for label, found in scores.items()}
 
-    def compare(reference: str, model: str) -> Mapping[Subject, Difference]:
-        found = {}
+    def compare(reference: str, model: str) -> Mapping[Subject, Difference | None]:
+        found: dict[Subject, Difference | None] = {}
         for one in examined.compare(scores[reference], scores[model]):
             subject = Subject(one.name, one.split)
             _check(reference, told[reference].get(subject), one.first)
@@ -30,6 +31,9 @@ def pairing(scores: Mapping[str, Scores]) -> Compare:
             ends = (one.low - same, one.high - same)
             low, high = ends if all(map(math.isfinite, ends)) else (None, None)
             found[subject] = Difference(subject, reference, model, one.value - same, low, high, paired=True)
+        for subject in told[reference].keys() & told[model].keys():
+            if subject.name in (TEXT, REPLY):  # unlike tokenizers: their perplexities per token do not compare at all
+                found.setdefault(subject, None)
         return found
 
     return compare

@@ -1,0 +1,262 @@
+"""One GRPO training: TRL's trainer, core's scorers as rewards, every answer on record, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import trl
+
+from metier.core import Artifact, Work
+from metier.core.chat import Message
+from metier.core.files import write_json_atomic
+from metier.core.progress import Bar
+from metier.core.scorers import scorer_for
+from metier.core.types import Conversation
+from metier.train.adapt import plain_network_for
+from metier.train.adapter import keep_adapter, merged
+from metier.train.arguments import arguments, is_first_process
+from metier.train.checkpoint import Checkpoints, step_of
+from metier.train.network import load_tokenizer
+from metier.train.tune import peak_memory_bytes, quiet, save
+from metier.train.watched import Watched
+from metier.train.weights.closeness import rows_of
+
+if TYPE_CHECKING:
+    from metier.train.grpo import Grpo
+
+TRACES = "traces.jsonl"
+_DONE = ".trained.json"
+_CHECKPOINTS = "checkpoints"
+_THOUGHT = "</think>"
+_FLAT_STEPS = 10  # steps without one group whose grades differ, after which it is said that nothing is learnt
+_ROWS_COMPARED = 8
+_FIGURES = {
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "frac_reward_zero_std": "groups_alike",
+    "completions/mean_length": "answer_tokens",
+    "completions/clipped_ratio": "answers_cut",
+    "entropy": "entropy",
+    "kl": "kl",
+}
+
+
+class RewardTrainer(Watched, trl.GRPOTrainer):
+    """TRL's GRPO trainer whose rewards are scorers."""
+
+    def __init__(
+        self,
+        network: Any,
+        tokenizer: Any,
+        prompts: Sequence[Conversation],
+        options: Grpo,
+        folder: Path,
+        work: Work,
+        bar: Bar,
+    ) -> None:
+        import datasets
+
+        self.prompts, self.bar = prompts, bar
+        self.rewards: list[tuple[Callable[..., list[float]], float]] = [(self.grades, 1.0)]
+        if options.format is not None:
+            self.rewards.append(
+                (partial(matches, pattern=re.compile(options.format, re.DOTALL)), options.format_weight)
+            )
+        settings = options.settings()
+        config = partial(
+            trl.GRPOConfig,
+            max_steps=options.steps,
+            num_generations=options.generations,
+            max_completion_length=options.max_tokens,
+            temperature=options.temperature,
+            loss_type=options.loss,
+            beta=options.beta,
+            epsilon=options.epsilon,
+            shuffle_dataset=False,  # see `order`
+            reward_weights=[weight for _, weight in self.rewards],
+        )
+        accumulate = options.prompts_per_step * options.generations // options.answers_per_pass
+        rows = [
+            {"prompt": [message._asdict() for message in asked(prompts[at])], "row": at}
+            for at in order(len(prompts), options.steps * options.prompts_per_step, settings.seed)
+        ]
+        ends = network.config.pad_token_id, network.generation_config.pad_token_id
+        super().__init__(
+            model=network,
+            reward_funcs=[named(function, at) for at, (function, _) in enumerate(self.rewards)],
+            args=arguments(
+                config, folder, options.steps, accumulate, settings, work.host, batch=options.answers_per_pass
+            ),
+            train_dataset=datasets.Dataset.from_list(rows),
+            processing_class=tokenizer,
+        )
+        if hasattr(network, "peft_config") and "ref" in network.peft_config:
+            network.delete_adapter("ref")  # the reference is the base without an adapter
+        network.config.pad_token_id, network.generation_config.pad_token_id = ends
+        self.watch(settings, work, Checkpoints(folder, fingerprint(prompts, options)))
+        self._scorers: dict[str, Any] = {}
+        self._flat = 0
+
+    def grades(self, completions: Sequence[Any], row: Sequence[int], **_: Any) -> list[float]:
+        """Return the grade of each answer by the scorer that its row names, and keep answers and reasons.
+
+        Raises:
+            Mistake: a row's check cannot be used: a grade is never made up.
+        """
+        found, lines = [], []
+        for completion, at in zip(completions, row, strict=True):
+            conversation, answer = self.prompts[at], completion[0]["content"]
+            check = conversation.check or {}
+            name = str(check.get("scorer"))
+            scorer = self._scorers.setdefault(name, scorer_for(name))
+            score = scorer.score(check, answer.rpartition(_THOUGHT)[2])
+            found.append(score.value)
+            line = {"step": self.state.global_step, "row": conversation.id, "reward": score.value}
+            lines.append(json.dumps({**line, "reason": score.reason, "answer": answer}, ensure_ascii=False))
+        with (self.work.folder / TRACES).open("a", encoding="utf-8") as out:
+            out.write("".join(line + "\n" for line in lines))
+        return found
+
+    def passed(self, step: int, loss: float, figures: Mapping[str, float]) -> dict[str, float]:
+        """Move the bar on by a step; say once if the grades teach nothing."""
+        self.bar.advance(1, loss=loss, **{name: figures[name] for name in ("reward",) if name in figures})
+        self._flat = self._flat + 1 if figures.get("groups_alike") == 1.0 else 0
+        if self._flat == _FLAT_STEPS:
+            self.work.warn(
+                f"in the last {_FLAT_STEPS} steps all answers to a prompt had the same grade, which teaches nothing: "
+                "take easier prompts, more generations, or a scorer with grades between 0 and 1"
+            )
+        return {}
+
+    def step_figures(self) -> dict[str, float]:
+        """Return the means of what TRL measured in the last step, by our names."""
+        seen = self._metrics["train"]
+        figures = {ours: sum(seen[theirs]) / len(seen[theirs]) for theirs, ours in _FIGURES.items() if seen.get(theirs)}
+        seen.clear()
+        return figures
+
+
+def reinforce(base: Path, tokenizer: Any, prompts: Sequence[Conversation], options: Grpo, work: Work) -> None:
+    """Train `base` on `prompts` and save the result to `work.folder / "model"`, an adapter to "adapter" beside it.
+
+    Raises:
+        Mistake: the model cannot be trained here, or a row cannot be graded.
+        Failure: the training diverged, or the saved model is not the trained one.
+    """
+    done, settings = work.folder / _DONE, options.settings()
+    told = json.loads(done.read_text()) if done.is_file() else {}
+    if told.get("fingerprint") != fingerprint(prompts, options):
+        quiet()
+        torch.set_num_threads(work.host.threads)
+        torch.manual_seed(settings.seed)
+        network = plain_network_for(base, settings, work.host)
+        figures = _train(network, tokenizer, prompts, options, work)
+        if not is_first_process():
+            return
+        if settings.adapter:
+            keep_adapter(network, base, work.folder / "adapter")
+            rows = rows_of(tokenizer, [row for row in prompts if row.messages[-1].role == "assistant"][:_ROWS_COMPARED])
+            network = merged(network, base, work.folder / "adapter", settings, rows, work)
+            figures["merge"] = work.figures["merge"]
+        network.__dict__.pop("forward", None)  # TRL's
+        save(network, load_tokenizer(base), work.folder / "model")  # as it was: TRL writes into the one it is given
+        told = {"fingerprint": fingerprint(prompts, options), "figures": figures}
+        write_json_atomic(done, told)
+    shutil.rmtree(work.folder / _CHECKPOINTS, ignore_errors=True)
+    for name, value in told["figures"].items():
+        work.figure(name, value)
+
+
+def _train(network: Any, tokenizer: Any, prompts: Sequence[Conversation], options: Grpo, work: Work) -> dict[str, Any]:
+    with work.progress("reinforce", total=options.steps, unit="steps") as bar:
+        trainer = RewardTrainer(network, tokenizer, prompts, options, work.folder / _CHECKPOINTS, work, bar)
+        resume = trainer.checkpoints.newest()
+        before = step_of(resume) if resume else 0
+        if resume is not None:
+            work.event("resume", step=before, of=options.steps)
+            work.say(f"going on from step {before} of {options.steps}")
+        forget_traces(work.folder / TRACES, before)
+        bar.resume_at(before)
+        start = time.monotonic()
+        trainer.run(resume)
+        seconds = time.monotonic() - start
+    steps = {event["step"]: event for event in Artifact(work.folder).events("log")}
+    rewards = [event["reward"] for _, event in sorted(steps.items()) if "reward" in event]
+    tenth = max(1, len(rewards) // 10)
+    return {
+        "steps": options.steps,
+        "answers": options.steps * options.prompts_per_step * options.generations,
+        "reward": {
+            "first": round(sum(rewards[:tenth]) / tenth, 4),
+            "last": round(sum(rewards[-tenth:]) / tenth, 4),
+        },
+        "seconds_per_step": round(seconds / max(1, options.steps - before), 3),
+        "peak_memory_bytes": peak_memory_bytes(work.host),
+        "checkpoints_resumed_from": [event["step"] for event in Artifact(work.folder).events("resume")],
+    }
+
+
+def order(prompts: int, count: int, seed: int) -> list[int]:
+    """Return which prompts are asked over a whole training: each once before any comes again, shuffled by `seed`.
+
+    TRL would shuffle anew in each pass over the prompts, by a generator that begins afresh when it is resumed: what is
+    resumed in the second pass would see other prompts than an uninterrupted run.
+    """
+    found: list[int] = []
+    for epoch in range(-(-count // prompts)):
+        found += random.Random(f"{seed}/{epoch}").sample(range(prompts), prompts)
+    return found[:count]
+
+
+def asked(row: Conversation) -> list[Message]:
+    """Return what a row asks: all up to its last answer."""
+    last = len(row.messages) - 1
+    return row.messages[:last] if row.messages[last].role == "assistant" else row.messages
+
+
+def matches(completions: Sequence[Any], pattern: re.Pattern[str], **_: Any) -> list[float]:
+    """Return 1 for each answer that matches the pattern as a whole, else 0."""
+    return [float(pattern.fullmatch(completion[0]["content"].strip()) is not None) for completion in completions]
+
+
+def named(function: Callable[..., list[float]], at: int) -> Callable[..., list[float]]:
+    """Return a reward function with a name, which TRL asks of one."""
+
+    def reward(**given: Any) -> list[float]:
+        return function(**given)
+
+    reward.__name__ = ("grade", "format")[at]
+    return reward
+
+
+def forget_traces(path: Path, step: int) -> None:
+    """Leave out of a file of traces what steps from `step` on drew: they are done again."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            told = json.loads(line)
+        except json.JSONDecodeError:  # cut short by a kill
+            break
+        if told["step"] < step:
+            kept.append(line + "\n")
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def fingerprint(prompts: Sequence[Conversation], options: Grpo) -> str:
+    """Return a digest of prompts, checks and settings: a checkpoint of others is not resumed."""
+    digest = hashlib.sha256(repr((options.settings(), options.steps, options.prompts_per_step)).encode())
+    for row in prompts:
+        digest.update(repr((asked(row), row.check)).encode())
+    return digest.hexdigest()

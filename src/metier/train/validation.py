@@ -1,0 +1,128 @@
+"""Rows set aside: their loss is looked at during a training, and the weights with the lowest are kept."""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from metier.core import Artifact, Failure
+from metier.train.collate import collate
+from metier.train.packing import Group, Window, windows_of
+
+Item = TypeVar("Item")
+
+
+class Validation:
+    """The loss on windows that are not trained on, and the best weights so far, in `folder`/best.
+
+    Args:
+        trainer: a `Packed` trainer.
+    """
+
+    def __init__(self, trainer: Any, windows: Sequence[Window], folder: Path) -> None:
+        self.trainer, self.windows = trainer, windows
+        self.best = folder / "best"
+
+    def loss(self) -> float:
+        """Return the mean loss over all trained tokens (or pairs) of the windows, without dropout and noise."""
+        trainer, one = self.trainer, torch.ones((), device=self.trainer.args.device)
+        training, trainer.recording = trainer.model.training, False
+        trainer.model.eval()
+        total = weight = 0.0
+        with torch.no_grad():
+            for window in self.windows:
+                inputs = trainer._prepare_inputs(collate([window]))
+                with trainer.compute_loss_context_manager():
+                    total += float(trainer.compute_loss(trainer.model, inputs, num_items_in_batch=one))
+                weight += trainer.weight_of(inputs)
+        trainer.model.train(training)
+        trainer.recording = True
+        return float(total / trainer.accelerator.num_processes / weight)
+
+    def look(self) -> float:
+        """Return the loss now; if it is the lowest so far, save the weights.
+
+        Raises:
+            Failure: it is not finite.
+        """
+        trainer, step = self.trainer, self.trainer.state.global_step
+        loss = self.loss()
+        if not math.isfinite(loss):
+            raise Failure(f"the validation loss is not finite after step {step}", found=str(loss))
+        best = trainer.state.best_metric
+        if best is None or loss < best:
+            part = self.best.with_name("best.part")
+            shutil.rmtree(part, ignore_errors=True)
+            trainer.save_model(str(part))
+            if trainer.is_world_process_zero():
+                shutil.rmtree(self.best, ignore_errors=True)
+                part.rename(self.best)
+        if trainer.is_world_process_zero():
+            trainer.work.event("validation", step=step, loss=round(loss, 5))
+        return loss
+
+    def stale(self, patience: int | None) -> bool:
+        """Whether the last `patience` looks brought no better loss. From what checkpoints keep."""
+        losses = [entry["eval_loss"] for entry in self.trainer.state.log_history if "eval_loss" in entry]
+        return patience is not None and len(losses) - 1 - losses.index(min(losses)) >= patience
+
+    def keep_best(self, work: Any) -> None:
+        """Put the best weights back into the model, and tell which they are."""
+        from safetensors.torch import load_file
+
+        if not self.windows:
+            return
+        looks = {event["step"]: event["loss"] for event in Artifact(work.folder).events("validation")}
+        step = min((step for step in looks if step), key=lambda step: (looks[step], step))
+        weights: dict[str, torch.Tensor] = {}
+        for shard in sorted(self.best.glob("*.safetensors")):
+            weights.update(load_file(shard))
+        restore(self.trainer.model, weights)
+        last = max(looks)
+        told = {"before": looks.get(0), "best": looks[step], "last": looks[last], "best_step": step}
+        work.figure("validation_loss", told)
+        if step < last:
+            work.say(
+                f"kept the weights of step {step}: validation loss {looks[step]:.4f}, {looks[last]:.4f} at the end"
+            )
+
+
+def restore(model: Any, weights: dict[str, torch.Tensor]) -> None:
+    """Put saved weights, or a saved adapter, back into `model`."""
+    if hasattr(model, "peft_config"):
+        import peft
+
+        peft.set_peft_model_state_dict(model, weights)
+    else:
+        model.load_state_dict(weights, strict=False)
+
+
+def set_aside(
+    items: Sequence[Item], share: float, seed: int, name: Callable[[Item], str]
+) -> tuple[list[Item], list[Item]]:
+    """Return the items to train on and those set aside: all of a share of the names, drawn by `seed`, one at least.
+
+    Args:
+        name: of an item. Pieces of one document or conversation have one name, and are never on both sides.
+    """
+    names = list(dict.fromkeys(map(name, items)))
+    if share == 0 or len(names) < 2:
+        return list(items), []
+    count = min(max(1, round(share * len(names))), len(names) - 1)
+    chosen = set(random.Random(f"{seed}/validation").sample(names, count))
+    train = [item for item in items if name(item) not in chosen]
+    return train, [item for item in items if name(item) in chosen]
+
+
+def validation_windows(groups: Sequence[Group], window_tokens: int) -> list[Window]:
+    """Return the windows of groups that are set aside."""
+    if not groups:
+        return []
+    count = -(-sum(group.tokens for group in groups) // window_tokens)
+    return windows_of(groups, min(count, len(groups)))
