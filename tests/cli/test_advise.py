@@ -57,6 +57,12 @@ def test_the_recipe_is_one_that_plan_takes(material: Path, tiny_model_folder: Pa
     )
     assert vars(recipe.steps["sft"])["learning_rate"] == 2e-4 and vars(recipe.steps["sft"])["method"] == "lora"
     assert vars(recipe.steps["cpt"])["replay_share"] == 0.2
+    rows, pairs = recipe.steps["rows"], recipe.steps["pairs"]
+    assert (rows.name, pairs.name) == ("chat-data", "preference-data")
+    assert [file.path for file in vars(rows)["files"]] == [material / "rows.jsonl"]
+    assert [file.path for file in vars(pairs)["files"]] == [material / "pairs.jsonl"]
+    assert rows in vars(recipe.steps["sft"])["data"] and vars(recipe.steps["dpo"])["pairs"] == pairs
+    assert vars(recipe.steps["exam"])["trained_on"] == (rows,)
     planned = metier("plan", "-r", written, "--json")
     assert planned.exit_code == 0, planned.output
     assert {row["state"] for row in json.loads(planned.output)} == {"make"}
@@ -81,12 +87,18 @@ def test_without_general_text_the_recipe_says_where_it_goes(
         (("{material}/rows.jsonl", "--model", "{model}", "--write", "{tmp}/r.yaml"), "begins with documents"),
         (("{material}/docs", "--model", "seventy"), "no model folder and no known shape"),
         (("{material}/docs", "--host", "8xABC"), "ABC"),
+        (("{material}/docs", "--model", "{model}", "--write", "{material}/rows.jsonl/r.yaml"), "cannot be written"),
+        (("{material}",), "pairs.jsonl holds preferences, among documents"),
+        (("{material}/docs", "--model", "{broken}"), "tokenizer_config.json is not JSON"),
     ],
 )
 def test_what_cannot_be_advised_on_is_told(
     material: Path, tiny_model_folder: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    places = {"material": material, "tmp": tmp_path, "model": tiny_model_folder}
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text((tiny_model_folder / "config.json").read_text())
+    (tmp_path / "broken" / "tokenizer_config.json").write_text("{")
+    places = {"material": material, "tmp": tmp_path, "model": tiny_model_folder, "broken": tmp_path / "broken"}
     found = metier("advise", *(argument.format(**places) for argument in arguments))
     assert said.lower() in (str(found.exception) + found.output).lower() and found.exit_code != 0
     assert not (tmp_path / "r.yaml").exists()

@@ -96,6 +96,14 @@ def test_what_would_change_another_entry_too_is_refused(text: str) -> None:
         with_field(text, "a", "n", 2)
 
 
+def test_what_a_merge_gives_is_overridden_where_it_is_merged_and_stays_where_it_stands() -> None:
+    text = "a: &one {step: x, n: 1, k: 1}\nb:\n  <<: *one\n  m: 2\nc: {step: z}\n"
+    for field, value in (("n", 5), ("new", 0.5)):
+        changed = with_field(text, "b", field, value)
+        assert changed == text.replace("  m: 2\n", f"  m: 2\n  {field}: {value}\n")
+    assert with_field(text, "b", "m", 3) == text.replace("m: 2", "m: 3")
+
+
 def test_an_entry_that_is_not_there_or_there_already_is_the_users_mistake() -> None:
     with pytest.raises(Mistake, match="no entry 'dop'"):
         with_field(RECIPE, "dop", "beta", 1)

@@ -181,6 +181,12 @@ def test_an_exam_of_ones_own_is_asked_too_and_open_questions_are_drawn(
     assert "Who pays the fee?" in (exam.folder / "questions.csv").read_text()
 
 
+def test_an_exam_that_lacks_what_was_asked_for_says_so(shop: Workshop, tiny_model_folder: Path) -> None:
+    warned = shop.make(exam_for(tiny_model_folder, open_questions=3)).record.warnings
+    assert any("no open question of its own" in text for text in warned)
+    assert not any("no multiple-choice question" in text for text in warned)
+
+
 def test_two_exams_of_ones_own_that_share_an_id_are_refused(
     shop: Workshop, tiny_model_folder: Path, tmp_path: Path
 ) -> None:

@@ -191,9 +191,9 @@ def test_where_nothing_could_be_measured_the_step_fails_and_the_next_attempt_mea
     shop: Workshop, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = bench("http://127.0.0.1:9/v1", "any", repeats=1)
-    with pytest.raises(Failure, match="nothing could be measured: all 2 cells failed") as failed:
+    with pytest.raises(Failure, match="nothing could be measured") as failed:
         shop.make(step)
-    assert "refused" in str(failed.value)
+    assert "2 of 2 cells failed" in str(failed.value) and "refused" in str(failed.value)
     told = bench(url, "counting")._told(type("Work", (), {"host": HOST})())
     monkeypatch.setattr(InferenceBench, "_told", lambda *_: told)  # now it is there
     assert [row["errors"] for row in cells(shop, step)] == [0, 0]

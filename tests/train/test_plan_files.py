@@ -17,7 +17,7 @@ import yaml
 from metier.core import Mistake
 from metier.train.plan import Job, Layout, Plan, find_shape, lay_out, machine_of, plan_for
 from metier.train.plan.launch import torchrun_line
-from metier.train.plan.write import accelerate_config, deepspeed_config, environment, write_plan
+from metier.train.plan.write import deepspeed_config, environment, write_plan
 
 LAYOUTS = {
     "one": ("1xA100-80G", Layout()),

@@ -86,6 +86,7 @@ def _data(found: Sequence[Evidence]):  # type: ignore[no-untyped-def]  # the typ
 
 
 def _target(model: str | None) -> Target:
+    from metier.core.errors import Mistake
     from metier.train.advise import Target
     from metier.train.plan import find_shape
 
@@ -96,8 +97,11 @@ def _target(model: str | None) -> Target:
     if not folder.is_dir():
         return Target(shape.name, shape.parameters)
     config = folder / "tokenizer_config.json"
-    told = json.loads(config.read_text()) if config.is_file() else {}
-    chat = (folder / "chat_template.jinja").is_file() or bool(told.get("chat_template"))
+    try:
+        told = json.loads(config.read_text()) if config.is_file() else {}
+    except ValueError as error:
+        raise Mistake(f"{config} is not JSON", found=str(error), hint="copy the model folder again") from error
+    chat = (folder / "chat_template.jinja").is_file() or (isinstance(told, dict) and bool(told.get("chat_template")))
     return Target(folder.name, shape.parameters, chat)
 
 
@@ -119,7 +123,11 @@ def _write(write: Path, advice: Advice, found: Sequence[Evidence], model: str | 
         raise Mistake(f"{general} does not exist", hint='give a .jsonl with a "text" a line')
     if write.exists():
         raise Mistake(f"{write} exists", hint="give another name; nothing is written over")
-    write_text_atomic(write, recipe(advice, found, Path(model), general))
+    text = recipe(advice, found, Path(model), general)
+    try:
+        write_text_atomic(write, text)
+    except OSError as error:
+        raise Mistake(f"{write} cannot be written", found=str(error), hint="give another name") from error
 
 
 def _as_json(advice: Advice, found: Sequence[Evidence], target: Target, machine: Machine) -> dict[str, object]:

@@ -14,6 +14,8 @@ import yaml
 
 from metier.core.errors import Mistake
 
+_MERGE = "tag:yaml.org,2002:merge"  # of the key in "<<: *other"
+
 
 class _Edit(NamedTuple):
     """Put `text` in the place of the characters from `start` to `end`."""
@@ -95,12 +97,12 @@ def _edits(text: str, node: Any, meant: Any) -> list[_Edit]:
     if said == meant and type(said) is type(meant):
         return []
     if isinstance(node, yaml.MappingNode) and isinstance(meant, dict) and node.value and said.keys() <= meant.keys():
-        keys = [_value(key) for key, _ in node.value]
-        found = [
-            edit for key, (_, value) in zip(keys, node.value, strict=True) for edit in _edits(text, value, meant[key])
-        ]
-        last = node.value[-1][1]
-        return found + [_into_mapping(text, node, last, key, meant[key]) for key in meant if key not in said]
+        own = {_value(key): value for key, value in node.value if key.tag != _MERGE}
+        found = [edit for key, value in own.items() for edit in _edits(text, value, meant[key])]
+        last = list(own.values())[-1] if own else node.value[-1][1]
+        # What a merge gives is overridden here; where it stands, it may be others' too.
+        new = [key for key in meant if key not in own and (key not in said or said[key] != meant[key])]
+        return found + [_into_mapping(text, node, last, key, meant[key]) for key in new]
     if isinstance(node, yaml.SequenceNode) and isinstance(meant, list) and node.value and len(said) <= len(meant):
         found = [edit for item, value in zip(node.value, meant, strict=False) for edit in _edits(text, item, value)]
         return found + [_into_sequence(text, node, item) for item in meant[len(said) :]]

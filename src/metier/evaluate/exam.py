@@ -158,6 +158,15 @@ class MakeExam(Step[Exam]):
         told: list[Conversation] = []
         if drawn.open:
             told = _clean(work, "open question", _named("open", drawn.open), leaks, self.open_questions)
+        for what, wanted, field, got in (
+            ("multiple-choice question", self.choices, "choices", kept_items),
+            ("open question", self.open_questions, "open_questions", told),
+        ):
+            if wanted and not got:
+                work.warn(
+                    f"the exam has no {what} of its own: the held-out documents gave none, or all stand in training "
+                    f"data (`metier show` counts them); hold more documents out, or set {field}: 0"
+                )
         if self.own:
             kept_items += _clean(work, "own question", _named("own item", drawn.own_items), leaks)
             told += _clean(work, "own task", _named("own row", drawn.own_rows), leaks)

@@ -113,8 +113,8 @@ def perplexities(rows: Iterable[Mapping[str, Any]], model: str) -> list[Score]:
 
 def score(name: str, model: str, split: str, found: Interval) -> Score:
     """Return a figure, without an interval where it has no ends: JSON has no infinity."""
-    ends = (found.low, found.high) if math.isfinite(found.low) and math.isfinite(found.high) else (None, None)
-    return Score(name, model, split, found.value, *ends, found.n)
+    told = Score(name, model, split, *found)
+    return told if math.isfinite(found.low) and math.isfinite(found.high) else told._replace(low=None, high=None)
 
 
 def perplexity(rows: Sequence[Mapping[str, Any]], unit: str) -> Interval:

@@ -104,7 +104,8 @@ def paired_difference(
     """Return the mean of `second - first`, item by item, with a bootstrap interval over clusters.
 
     Grades lie in 0..1, so the interval lies within -1..1, and is all of that for a single cluster. Where no item
-    differs at all, it is as wide as the share of differing items could be without one having been seen (Wilson, 0 of n).
+    differs at all, it is as wide as the share of differing items could be without one having been seen (Wilson, 0 of
+    n).
     """
     differences = [b - a for a, b in zip(first, second, strict=True)]
     if differences and not any(differences):

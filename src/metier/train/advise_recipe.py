@@ -15,7 +15,7 @@ def recipe(advice: Advice, found: Sequence[Evidence], model: Path, general: Path
     """Return a recipe in YAML.
 
     Args:
-        found: what there is to learn from; folders and files of documents are read by it.
+        found: what there is to learn from; documents and the files of rows and pairs are read by it.
         model: the folder of the model to be adapted.
         general: general text for replay, a .jsonl with a "text" a line.
 
@@ -35,6 +35,10 @@ def recipe(advice: Advice, found: Sequence[Evidence], model: Path, general: Path
             found=", ".join(one.path.name for one in documents),
             hint="put them into one folder, or write the recipe for one and add a `mix`",
         )
+    own = {
+        kind: [str(one.path.absolute()) for one in found if one.kind == kind and one.path.is_file()]
+        for kind in ("conversations", "preferences")
+    }
     lines = [_head(advice), "\n# 1. Documents", *_documents(documents[0])]
     lines += ["\n# 2. The model", f"origin: {_entry('local-model', folder=str(model.absolute()))}"]
     trained = "origin"
@@ -42,21 +46,22 @@ def recipe(advice: Advice, found: Sequence[Evidence], model: Path, general: Path
         lines += ["\n# 3. Training on the documents", *_cpt(advice, general)]
         trained = "cpt"
     if "SFT" in advice.ways:
-        lines += [
-            "\n# 4. Questions and answers from the documents; replies of the model itself, so that it keeps chatting",
-            f"questions: {_entry('doc-qa', corpus='$corpus')}",
-            f"rehearsal: {_entry('rehearsal', origin='$origin')}",
-            f"sft: {_training('sft', advice.trainings['sft'], base=f'${trained}', data=['$questions', '$rehearsal'])}",
-        ]
+        lines += _sft(advice, trained, own["conversations"], found)
         trained = "sft"
     if "DPO" in advice.ways:
+        files = own["preferences"]
+        pairs = (
+            _entry("preference-data", files=files)
+            if files
+            else _entry("sample-pairs", model="$sft", prompts=["$questions"])
+        )
         lines += [
-            "\n# 5. Preferences, sampled from the fine-tuned model",
-            f"pairs: {_entry('sample-pairs', model='$sft', prompts=['$questions'])}",
+            f"\n# 5. Preferences, {'your own' if files else 'sampled from the fine-tuned model'}",
+            f"pairs: {pairs}",
             f"dpo: {_training('dpo', advice.trainings['dpo'], base='$sft', pairs='$pairs')}",
         ]
         trained = "dpo"
-    return "\n".join([*lines, *_exam(advice, trained), ""])
+    return "\n".join([*lines, *_exam(advice, trained, bool(own["conversations"])), ""])
 
 
 def _head(advice: Advice) -> str:
@@ -92,8 +97,27 @@ def _cpt(advice: Advice, general: Path | None) -> list[str]:
     return [*lines, f"cpt: {_training('cpt', advice.trainings['cpt'], base='$origin', corpus='$corpus', **more)}"]
 
 
-def _exam(advice: Advice, trained: str) -> list[str]:
+def _sft(advice: Advice, trained: str, files: list[str], found: Sequence[Evidence]) -> list[str]:
+    data = ["$questions", *(["$rows"] if files else []), "$rehearsal"]
+    lines = [
+        "\n# 4. Questions and answers from the documents; replies of the model itself, so that it keeps chatting",
+        f"questions: {_entry('doc-qa', corpus='$corpus')}",
+        f"rehearsal: {_entry('rehearsal', origin='$origin')}",
+    ]
+    if files:
+        lines.append(f"rows: {_entry('chat-data', files=files)}   # your own")
+    lines += [
+        f"# {one.path} holds {one.kind} of a step: name that step among the data, or copy it into this recipe"
+        for one in found
+        if one.kind != "documents" and not one.path.is_file()
+    ]
+    return [*lines, f"sft: {_training('sft', advice.trainings['sft'], base=f'${trained}', data=data)}"]
+
+
+def _exam(advice: Advice, trained: str, own_rows: bool) -> list[str]:
     tasks: dict[str, Any] = {"tasks": ["$questions"]} if "SFT" in advice.ways else {}
+    if tasks and own_rows:
+        tasks["trained_on"] = ["$rows"]
     models = dict.fromkeys(["origin", *(name for name in ("cpt", "sft", "dpo") if name in advice.trainings)])
     lines = [
         "\n# 6. The exam, alike for every model",

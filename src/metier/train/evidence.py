@@ -76,6 +76,8 @@ def _files(path: Path) -> Evidence:
     for file in files_below(path):
         share = _TEXT_SHARE.get(file.suffix.lower())
         if share is not None:
+            if file.suffix.lower() in (".jsonl", ".ndjson"):
+                _require_documents(file)
             count += 1
             size += file.stat().st_size * share
             guessed |= file.suffix.lower() not in _PLAIN
@@ -86,6 +88,15 @@ def _files(path: Path) -> Evidence:
             hint="give a folder with text, Markdown, HTML or PDF, or an artifact's folder",
         )
     return Evidence(path, "documents", count, int(size), guessed)
+
+
+def _require_documents(file: Path) -> None:
+    """Raise Mistake if a file of JSON lines among documents holds conversations or pairs, by its first row."""
+    kind = kind_of(next(_rows(file), None))
+    if kind in ("conversations", "preferences"):
+        raise Mistake(
+            f"{file} holds {kind}, among documents", hint="move it out of that folder, and name the file by itself"
+        )
 
 
 def _lines(path: Path) -> Evidence:

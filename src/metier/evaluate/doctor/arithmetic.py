@@ -138,9 +138,9 @@ def factor_beyond(logs: Sequence[float], clusters: Sequence[Hashable], factor: f
 
     Both sides are tested, each at half the level.
     """
-    ones, bound = [1.0] * len(logs), math.log(factor)
-    longer = Paired([-log for log in logs], ones, clusters, bound)
-    p = min(1.0, 2 * min(chance(longer), chance(longer._replace(gains=logs))))
+    # In units of 2: the gate takes units of 1 for grades, which vary the more the more is lost; logarithms do not.
+    longer = Paired([-2 * log for log in logs], [2.0] * len(logs), clusters, math.log(factor))
+    p = min(1.0, 2 * min(chance(longer), chance(longer._replace(gains=[2 * log for log in logs]))))
     mean, seen = mean_of_clusters(logs, clusters), _seen(longer, LEVEL / 2)
     interval = Interval(math.exp(mean.value), math.exp(mean.low), _exp(mean.high), mean.n)
     return Verdict(interval, p, None if seen is None else math.exp(seen))

@@ -90,8 +90,8 @@ class InferenceBench(Step[Speed]):
         if all(row["tokens_per_second"] is None for row in ordered):
             path.unlink()  # or the next attempt would find these rows and measure nothing
             raise Failure(
-                f"nothing could be measured: all {len(ordered)} cells failed",
-                found=str(ordered[0]["reason"]),
+                "nothing could be measured",
+                found=f"{len(ordered)} of {len(ordered)} cells failed, the first one: {ordered[0]['reason']}",
                 hint="see that it answers one request, then run again; longer waits: `timeout_seconds` of the endpoint,"
                 " `cell_seconds`",
             )

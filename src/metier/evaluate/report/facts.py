@@ -39,7 +39,7 @@ from metier.evaluate.report.figures import Difference, Figures
 from metier.evaluate.report.flow import Flow, flow
 from metier.evaluate.report.made import made, parity
 from metier.evaluate.report.material import Material
-from metier.evaluate.report.metrics import Subject
+from metier.evaluate.report.metrics import Subject, each_once
 from metier.evaluate.report.story import costliest_stage, story
 from metier.evaluate.report.training import Curve, curve, thinned
 from metier.evaluate.report.words import LANGUAGES, Words
@@ -123,6 +123,8 @@ def gather(material: Material) -> Facts:
     figures, items = material.figures, material.items
     found = answers.graded(items[figures.base], items[figures.final])
     final = figures.final if len(figures.models) > 1 else None
+    outcome = figures.outcome()
+    once = each_once([one.subject for one in outcome])
     return Facts(
         material=material,
         figures=figures,
@@ -132,8 +134,8 @@ def gather(material: Material) -> Facts:
         tally={outcome.value: count for outcome, count in answers.tally(found).items()},
         forgotten=[
             Forgotten(one, costliest_stage(figures, one.subject))
-            for one in figures.outcome()
-            if one.subject.metric.forgetting and final
+            for one in outcome
+            if one.subject in once and one.subject.metric.forgetting and final
         ],
         benchmarks=material.benchmark_figures,
         calibration=_calibration(material),

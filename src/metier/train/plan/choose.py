@@ -50,7 +50,14 @@ class Plan:
     @property
     def reason(self) -> str:
         """Why it does not do, or nothing."""
-        return _why_not(self.job, self.layout, self.machine, self.memory)
+        told = _why_not(self.job, self.layout, self.machine, self.memory)
+        return told[1] if told else ""
+
+    @property
+    def lacking(self) -> Literal["device", "host", "disk"] | None:
+        """Whose memory is too small, if that is the reason."""
+        told = _why_not(self.job, self.layout, self.machine, self.memory)
+        return told[0] if told else None
 
     @property
     def seconds(self) -> float | None:
@@ -82,20 +89,28 @@ def lay_out(job: Job, layout: Layout, machine: Machine, why: str = "", **changes
     return Plan(job, layout, machine, memory, time, why, changes=changes)
 
 
-def _why_not(job: Job, layout: Layout, machine: Machine, memory: Memory) -> str:
+_Lack = tuple[Literal["device", "host", "disk"] | None, str]
+
+
+def _why_not(job: Job, layout: Layout, machine: Machine, memory: Memory) -> _Lack | None:
+    """Return what is too small, if it is that, and the reason in words; None if nothing speaks against it."""
     if layout.sharding == "megatron":
-        return "on paper: this trainer has no pipeline; Megatron-LM has"
+        return None, "on paper: these trainers have no pipeline; Megatron-LM has"
+    if layout.tensor > 1 or layout.context > 1:
+        return None, "on paper: these trainers cut neither matrices nor rows"
     if layout.data * layout.micro_batch > job.rows:
-        return f"an optimizer step has only {job.rows} rows for {layout.data} devices"
+        return None, f"an optimizer step has only {job.rows} rows for {layout.data} devices"
+    if job.rows % (layout.data * layout.micro_batch):
+        return None, f"{job.rows} rows of an optimizer step cannot be shared evenly by {layout.data} devices"
     if memory.peak > USABLE * machine.memory:
-        return f"needs {memory.peak / GB:.1f} GB of a device with {machine.memory / GB:.1f} GB"
+        return "device", f"needs {memory.peak / GB:.1f} GB of a device with {machine.memory / GB:.1f} GB"
     if memory.nvme and machine.nvme is None:
-        return "no disks were named: add nvme= to the host"
+        return None, "no disks were named: add nvme= to the host"
     if machine.nvme is not None and memory.nvme > USABLE * machine.nvme:
-        return f"needs {memory.nvme / GB:,.0f} GB of disks with {machine.nvme / GB:,.0f} GB a node"
+        return "disk", f"needs {memory.nvme / GB:,.0f} GB of disks with {machine.nvme / GB:,.0f} GB a node"
     if memory.host > USABLE * machine.ram:
-        return f"needs {memory.host / GB:,.0f} GB beside the devices, a node has {machine.ram / GB:,.0f} GB"
-    return ""
+        return "host", f"needs {memory.host / GB:,.0f} GB beside the devices, a node has {machine.ram / GB:,.0f} GB"
+    return None
 
 
 def plan_for(job: Job, machine: Machine, *, ladder: Literal["down", "up"] | None = None) -> Plan:
@@ -163,7 +178,9 @@ def best_layouts(job: Job, machine: Machine) -> list[Plan]:
         kinds.setdefault(layout.name, []).append(plan)
     found = []
     for plans in kinds.values():
-        fitting = [plan for plan in plans if plan.fits]
+        # What is on paper only is shown at its best too.
+        roomy = [plan for plan in plans if plan.memory.peak <= USABLE * machine.memory]
+        fitting = [plan for plan in plans if plan.fits] or roomy
         # A larger micro-batch that saves less than a fiftieth is not worth its memory.
         fastest = min((plan.timing.seconds for plan in fitting), default=0.0)
         near = [plan for plan in fitting if plan.timing.seconds <= 1.02 * fastest]
@@ -175,7 +192,7 @@ def _layouts(job: Job, machine: Machine) -> Iterator[Layout]:
     for kind in _kinds(job, machine):
         most = max(1, job.rows // kind.data)
         micro = 1
-        while micro <= most and micro * job.sequence_length <= 1 << 17:
+        while micro <= most and (micro == 1 or micro * job.sequence_length <= 1 << 17):
             for checkpointing in get_args(Checkpointing):
                 yield replace(kind, micro_batch=micro, checkpointing=checkpointing)
             micro *= 2

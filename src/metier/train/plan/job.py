@@ -137,7 +137,7 @@ class Layout:
             "zero-2": "ZeRO-2",
             "zero-3": "ZeRO-3",
             "fsdp2": "FSDP2",
-            "megatron": "Megatron-LM",
+            "megatron": "Megatron",
         }[self.sharding]
         if self.parameters_at != "device":
             words += f", all on {self.parameters_at}"

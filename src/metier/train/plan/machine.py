@@ -111,6 +111,7 @@ class Machine(NamedTuple):
 
 _GPUS = re.compile(r"(?:(?P<nodes>\d+)x)?(?P<devices>\d+)x(?P<card>[a-z][a-z0-9]*)(?:-(?P<memory>\d+)gb?)?", re.I)
 _CPUS = re.compile(r"cpu:(?:(?P<nodes>\d+)x)?(?P<cores>\d+)x(?P<memory>[\d.]+)gb?", re.I)
+_USUAL, _MOST = 8, 72  # devices of one machine: of a DGX or HGX, and of an NVL72 rack, which is one to its links
 _EXAMPLES = "8xA100-80G, 64x8xH100-80G, cpu:2x24G (cores x memory); more after commas: ram=2000G, nvme=7000G, net=400"
 
 
@@ -131,12 +132,13 @@ def machine_of(host: Host | str) -> Machine:
         memory = int(float(cores["memory"]) * GB)
         machine = _cores(host, int(cores["nodes"] or 1), int(cores["cores"]), memory)
     elif gpus := _GPUS.fullmatch(first):
-        card = ACCELERATORS[_known(gpus["card"], gpus["memory"])]
-        nodes, devices = int(gpus["nodes"] or 1), int(gpus["devices"])
-        machine = _cards(host, nodes, devices, _known(gpus["card"], gpus["memory"]), card.ram * devices)
+        name = _known(gpus["card"], gpus["memory"])
+        nodes, devices = _nodes_and_devices(host, gpus["nodes"], int(gpus["devices"]))
+        label = host if gpus["nodes"] or nodes == 1 else ",".join([f"{nodes}x{devices}x{name}", *rest])
+        machine = _cards(label, nodes, devices, name, ACCELERATORS[name].ram * devices)
     else:
         raise Mistake(f"'{host}' describes no machine", hint=f"write {_EXAMPLES}")
-    if not machine.all_devices or not machine.memory:
+    if not machine.all_devices or not machine.memory or not machine.peak_flops:
         raise Mistake(f"'{host}' has no device or no memory", hint=f"write {_EXAMPLES}")
     more = _more(host, rest)
     return machine._replace(
@@ -146,13 +148,25 @@ def machine_of(host: Host | str) -> Machine:
     )
 
 
+def _nodes_and_devices(host: str, nodes: str | None, devices: int) -> tuple[int, int]:
+    """Return machines and devices of each; where no machines were named, many devices are in machines of eight."""
+    if nodes is None and devices > _USUAL and devices % _USUAL == 0:
+        return devices // _USUAL, _USUAL
+    if devices > (_USUAL if nodes is None else _MOST):
+        raise Mistake(
+            f"'{host}' puts {devices} devices into one machine",
+            found="devices of one machine have fast links to each other, machines have not",
+            hint="write MACHINESxDEVICESxCARD, such as 64x8xH100-80G",
+        )
+    return int(nodes or 1), devices
+
+
 def _more(host: str, rest: list[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for word in rest:
         match = re.fullmatch(r"(ram|nvme|net)=(\d+(?:\.\d+)?)(?:g|gb)?", word, re.I)
-        if match is None:
+        if match is None or not (value := float(match[2])):
             raise Mistake(f"'{word}' in '{host}' is not understood", hint=f"write {_EXAMPLES}")
-        value = float(match[2])
         found[match[1].lower()] = value * (1e9 / 8 if match[1].lower() == "net" else GB)
     return found
 

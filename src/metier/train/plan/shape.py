@@ -148,19 +148,27 @@ _SIZES = {
 """What a bare size stands for: the best known model of that size."""
 
 
+_TIED = ("gemma", "cohere", "falcon")
+"""Families whose embeddings are tied where config.json does not say it: transformers leaves out what is its default."""
+
+
 def shape_of(config: Mapping[str, Any], name: str = "") -> Shape:
     """Return the shape that a model's config.json tells of.
 
     Raises:
         Mistake: a number is missing, naming it.
     """
+    if not isinstance(config, Mapping):
+        raise Mistake(
+            "the model's config.json is no object", found=type(config).__name__, hint="give a model folder of its own"
+        )
     config = {**config, **(config.get("text_config") or {})}
     wanted = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size", "intermediate_size")
     old = {"num_hidden_layers": "n_layer", "hidden_size": "n_embd", "num_attention_heads": "n_head"}  # GPT-2
     found = {key: config.get(key, config.get(old.get(key, ""))) for key in wanted}
     if found["intermediate_size"] is None and found["hidden_size"] and "n_embd" in config:
         found["intermediate_size"] = config.get("n_inner") or 4 * found["hidden_size"]
-    missing = [key for key, value in found.items() if not isinstance(value, int)]
+    missing = [key for key, value in found.items() if not isinstance(value, int) or value < 1]
     if missing:
         raise Mistake(
             f"the model's config.json does not say {', '.join(missing)}",
@@ -181,7 +189,7 @@ def shape_of(config: Mapping[str, Any], name: str = "") -> Shape:
         config.get("num_key_value_heads") or heads,
         config.get("head_dim") or width // heads,
         vocabulary,
-        bool(config.get("tie_word_embeddings", "n_embd" in config)),
+        bool(config.get("tie_word_embeddings", "n_embd" in config or str(config.get("model_type")).startswith(_TIED))),
         2 if plain else 3,
         experts,
         (config.get("num_experts_per_tok") or 1) if experts > 1 else 1,

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metier.train.plan.choose import Plan
 from metier.train.plan.machine import GB
 
+WIDTH = 100
+"""Columns of the page."""
+
+_LEGEND = (
+    "GB of a device; host and disk: of a machine. rows: of a pass on a device. again: gradient checkpointing. speed: "
+    "tokens/s beside the fastest. Parts are each at their largest: the peak can be less than their sum. !: more than a "
+    "plan may fill, 95% of what there is."
+)
 _HEAD = (
     "",
     "method",
     "layout",
     "rows",
     "again",
-    "weights",
+    "params",
     "grads",
     "optim",
     "activ",
@@ -33,23 +42,30 @@ def explain(plan: Plan) -> str:
     moe = f", {shape.matrix_parameters / 1e9:.2f}B at work on a token" if shape.experts > 1 else ""
     beside = f" ({machine.all_devices} x {machine.memory / GB:.0f} GB; {machine.ram / GB:,.0f} GB of memory a machine)"
     fastest = max(a.tokens_per_second for a in plan.alternatives or (plan,))
+    others = dict.fromkeys(a.reason for a in plan.alternatives if a.reason and not a.lacking)
+    notes = dict(zip(others, "abcdefgh", strict=False))
     lines = [
         f"{shape.name}: {_count(shape.parameters)} parameters{trained}{moe}",
         f"on {machine.label}{'' if machine.on_cores else beside}",
         f"{job.rows} rows of {job.sequence_length} tokens an optimizer step, {job.precision}, {job.optimizer}",
         "",
-        *_aligned([_HEAD, *(_row(a, plan, fastest) for a in plan.alternatives)]),
+        *_aligned([_HEAD, *(_row(a, plan, fastest, notes) for a in plan.alternatives)]),
         "",
-        "GB of a device; host and disk: of a machine. rows: of a pass on a device. again: gradient checkpointing.",
-        "speed: tokens/s beside the fastest. Parts are each at their largest: the peak can be less than their sum.",
+    ]
+    told = [
+        _LEGEND,
+        *(f"{letter}: {reason}" for reason, letter in notes.items()),
         "",
         f"chosen: {plan.words}" if plan.fits else f"nothing fits. Nearest: {plan.words}: {plan.reason}",
         f"why: {plan.why}",
     ]
-    lines.append(f"about {plan.tokens_per_second:,.0f} tokens/s{_duration(plan)}")
-    if fields := step_fields(plan):
-        lines.append("in the recipe: " + ", ".join(f"{name}: {_yaml(value)}" for name, value in fields.items()))
-    return "\n".join(lines)
+    if plan.fits:
+        fields = step_fields(plan)
+        told.append(f"about {plan.tokens_per_second:,.0f} tokens/s{_duration(plan)}")
+        told.append("in the recipe: " + ", ".join(f"{name}: {_yaml(value)}" for name, value in fields.items()))
+        told.append(f"and batch_rows: {job.rows} (sft, dpo) or batch_tokens: {job.tokens_per_step} (cpt)")
+    wrapped = (textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) or [""] for line in told)
+    return "\n".join([*lines, *(part for line in wrapped for part in line)])
 
 
 def step_fields(plan: Plan) -> dict[str, Any]:
@@ -93,22 +109,22 @@ def as_dict(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _row(plan: Plan, chosen: Plan, fastest: float) -> tuple[str, ...]:
+def _row(plan: Plan, chosen: Plan, fastest: float, notes: Mapping[str, str]) -> tuple[str, ...]:
     memory, layout = plan.memory, plan.layout
     taken = plan.job == chosen.job and layout == chosen.layout
-    speed = f"{plan.tokens_per_second / fastest:.0%}"
+    over = {kind: "!" if plan.lacking == kind else "" for kind in ("device", "host", "disk")}
     return (
-        "->" if taken and chosen.fits else "" if plan.fits else "x",
+        "->" if taken and chosen.fits else "" if plan.fits else "x" + notes.get(plan.reason, ""),
         plan.job.method,
         layout.name,
         str(layout.micro_batch),
         "yes" if layout.checkpointing == "full" else "",
         *(_gb(part) for part in (memory.parameters, memory.gradients, memory.optimizer)),
         _gb(memory.activations + memory.logits + memory.working),
-        _gb(memory.peak),
-        _gb(memory.host),
-        _gb(memory.nvme),
-        speed if not plan.reason else f"{speed}  {plan.reason}",
+        _gb(memory.peak) + over["device"],
+        _gb(memory.host) + over["host"],
+        _gb(memory.nvme) + over["disk"],
+        f"{plan.tokens_per_second / fastest:.0%}",
     )
 
 
@@ -122,14 +138,13 @@ def _gb(count: int) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     left = 3  # the first columns are words
     return [
-        "  ".join(
+        " ".join(
             cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
-        + f"  {row[-1]}"
         for row in rows
     ]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from metier.core import Mistake
 from metier.core.files import write_text_atomic
 from metier.train.plan.choose import Plan
 from metier.train.plan.launch import environment_script, ray_script, readme, slurm_script
@@ -20,6 +21,9 @@ def write_plan(plan: Plan, folder: Path, command: str = "run metier.yaml") -> li
 
     Args:
         command: what is started, as arguments of `metier`.
+
+    Raises:
+        Mistake: a file of another text is there, or the folder cannot be written.
     """
     files = {ACCELERATE: yaml.safe_dump(accelerate_config(plan), sort_keys=False)}
     if plan.layout.sharding.startswith("zero"):
@@ -28,9 +32,15 @@ def write_plan(plan: Plan, folder: Path, command: str = "run metier.yaml") -> li
     files["train.sbatch"] = slurm_script(plan, command)
     files["ray_train.py"] = ray_script(plan, environment(plan), command)
     files["README.md"] = readme(plan, command, sorted(files))
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        write_text_atomic(folder / name, text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            if (folder / name).exists() and (folder / name).read_text() != text:
+                raise Mistake(f"{folder / name} is there and says something else", hint="give another folder")
+        for name, text in files.items():
+            write_text_atomic(folder / name, text)
+    except OSError as error:
+        raise Mistake(f"{folder} cannot be written", found=str(error), hint="give another folder") from error
     return [folder / name for name in files]
 
 
@@ -50,6 +60,8 @@ def accelerate_config(plan: Plan) -> dict[str, Any]:
         "rdzv_backend": "c10d" if machine.nodes > 1 else "static",
         "main_training_function": "main",
     }
+    if layout.sharding.startswith("zero"):
+        del config["mixed_precision"]  # deepspeed.json says it; accelerate refuses to read it twice
     if layout.sharding == "fsdp2":
         config["fsdp_config"] = {
             "fsdp_version": 2,
@@ -103,6 +115,8 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
             zero[what] = {"device": place, "pin_memory": True}
         if place == "nvme":
             zero[what] |= {"nvme_path": "/local_nvme", "buffer_count": 5}
+    if layout.parameters_at == "nvme":  # numbers: a buffer has to hold a device's part of the largest matrix
+        zero["offload_param"]["buffer_size"] = max(10**8, -(-shape.vocabulary * shape.width // layout.shards))
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": "auto",
         "gradient_accumulation_steps": "auto",
@@ -120,7 +134,7 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
 def environment(plan: Plan) -> dict[str, str]:
     """Return the variables by which accelerate knows the same under torchrun, Slurm and Ray."""
     config, layout = accelerate_config(plan), plan.layout
-    told = {"ACCELERATE_MIXED_PRECISION": config["mixed_precision"]}
+    told = {"ACCELERATE_MIXED_PRECISION": _precision(plan)}
     if config["distributed_type"] == "DEEPSPEED":
         told["ACCELERATE_USE_DEEPSPEED"] = "true"
         told["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = DEEPSPEED
