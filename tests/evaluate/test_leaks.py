@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from functools import partial
 
 import pytest
 
@@ -211,5 +212,5 @@ def test_orders_to_the_system_that_all_rows_have_give_none_away() -> None:
 
     asked = row("Which names in the third ledger begin with Z?", "SELECT name FROM ledger_2 WHERE name LIKE 'Z%'")
     other = row("How many rows are above 5?", "SELECT count(*) FROM ledger_5 WHERE amount > 5")
-    found = [find_leaks({"q": row_texts(asked)}, lambda one=one: [Text("t", words(one))]) for one in (other, asked)]
+    found = [find_leaks({"q": row_texts(asked)}, partial(list, [Text("t", words(one))])) for one in (other, asked)]
     assert [bool(one.leaks) for one in found] == [False, True]

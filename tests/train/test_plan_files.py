@@ -74,7 +74,7 @@ def test_accelerate_takes_deepspeeds_own_file(name: str, tmp_path: Path, monkeyp
     from accelerate.utils import DeepSpeedPlugin
 
     write_plan(plan(name), tmp_path)
-    launched = []
+    launched: list[Any] = []
     monkeypatch.setattr(launch, "deepspeed_launcher", launched.append)
     parser = launch.launch_command_parser()
     launch.launch_command(parser.parse_args(["--config_file", str(tmp_path / "accelerate.yaml"), "train.py"]))
