@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, model_validator
 
 from metier.core import Artifact, Estimate, Failure, Step, Work
-from metier.core.types import Conversations, Documents, Exam, Model, Preferences, Report, Scores
+from metier.core.types import Conversations, Documents, Exam, Model, Preferences, Scores
 
 if TYPE_CHECKING:
     from metier.core.chat import Message
@@ -21,7 +21,7 @@ VERSION = 1  # of diagnosis.json
 _ROWS_RENDERED = 500  # of each source: one template renders them all
 
 
-class Diagnosis(Report):
+class Diagnosis(Artifact):
     """What is wrong with a model: `diagnosis.json`, and `diagnosis.md` for people."""
 
     def read(self) -> dict[str, Any]:
