@@ -68,7 +68,7 @@ def group() -> None:
 
     \b
     Start here:
-      metier demo                     the whole line on SQLite's manual, about 35 minutes on two cores
+      metier demo                     the whole line on SQLite's manual, about 45 minutes on two cores
       metier init law --from ~/texts  a recipe for your own documents
       metier plan -r law/metier.yaml  what it will do
       metier run  -r law/metier.yaml  do it

@@ -13,7 +13,7 @@ import click
 def demo(folder: Path, material_only: bool) -> None:
     """Make a SQLite specialist in FOLDER [demo]: fetch its manual, train, examine, export, report.
 
-    About 35 minutes on two cores and 9 GB of memory. Killed at any moment, the same command goes on.
+    About 45 minutes on two cores and 8 GB of memory. Killed at any moment, the same command goes on.
 
     \b
     Examples:
