@@ -117,3 +117,18 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def largest_difference(a: dict[str, Any], b: dict[str, Any]) -> float:
     """Return the largest absolute difference between two sets of weights."""
     return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+class Interrupting:
+    """Stands before a trainer's class: saves after every step, and dies before the end of its `last`."""
+
+    last = 4
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.cadence.due = lambda *_: True  # type: ignore[attr-defined]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log(logs, start_time)  # type: ignore[misc]
+        if self.state.global_step == self.last:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt

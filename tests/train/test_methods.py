@@ -24,7 +24,7 @@ from metier.train.packing import Group, window_of
 from metier.train.preference import PreferenceTrainer
 from metier.train.trainer import PackedTrainer, rate
 from metier.train.tune import tune
-from tests.train.bench import HOST, Given, Pairs, Talks, Texts, rows_with_prefixes, same, weights, work_in
+from tests.train.bench import HOST, Given, Interrupting, Pairs, Talks, Texts, rows_with_prefixes, same, weights, work_in
 from tests.train.test_trainer import plan
 
 LORA = Settings(learning_rate=1e-2, warmup=0.1, weight_decay=0.0, seed=0, method="lora", lora=Lora(rank=4, alpha=8))
@@ -66,17 +66,8 @@ def test_a_new_adapter_says_what_the_base_says(tiny_model_folder: Path, float32:
         assert torch.allclose(network(**taken), base, atol=1e-5)
 
 
-class Stopped(PackedTrainer):
+class Stopped(Interrupting, PackedTrainer):
     """Saves after every step, and dies in the fourth."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.cadence.due = lambda *_: True  # type: ignore[method-assign]
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        super().log(logs, start_time)
-        if self.state.global_step == 4:
-            raise KeyboardInterrupt
 
 
 def test_an_interrupted_adapter_ends_with_the_very_same_weights(tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from metier.train.packed import ChannelTrainer, packed_schedule, packed_window
 from metier.train.packing import Group, Window, window_of
 from metier.train.trainer import Settings
 from metier.train.tune import tune
-from tests.train.bench import HOST, WORDS, Given, Texts, same, weights, work_in
+from tests.train.bench import HOST, WORDS, Given, Interrupting, Texts, same, weights, work_in
 
 SETTINGS = Settings(learning_rate=1e-3, warmup=0.1, weight_decay=0.0, seed=0)
 
@@ -201,17 +201,8 @@ def test_cpt_takes_documents_or_packed_shards_and_not_both(base: Given) -> None:
             Cpt(base=base, **fields)
 
 
-class Interrupted(ChannelTrainer):
+class Interrupted(Interrupting, ChannelTrainer):
     """Saves after every step, and dies before the end of the fourth."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.cadence.due = lambda *_: True  # type: ignore[method-assign]
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        super().log(logs, start_time)
-        if self.state.global_step == 4:
-            raise KeyboardInterrupt
 
 
 def test_an_interrupted_training_goes_on_at_the_exact_row_to_the_same_weights(

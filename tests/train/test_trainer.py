@@ -15,7 +15,7 @@ from metier.train.packing import Group, Row, optimizer_batches, share_prefixes
 from metier.train.schedule import Schedule, schedule
 from metier.train.trainer import PackedTrainer, Settings, rate
 from metier.train.tune import tune
-from tests.train.bench import largest_difference, rows_with_prefixes, same, weights, work_in
+from tests.train.bench import Interrupting, largest_difference, rows_with_prefixes, same, weights, work_in
 
 SETTINGS = Settings(learning_rate=1e-3, warmup=0.1, weight_decay=0.0, seed=0)
 
@@ -104,19 +104,8 @@ def test_a_tokenizer_without_padding_is_saved_without(tiny_model_folder: Path, t
         assert json.loads((tmp_path / "work/model" / name).read_text()).get("pad_token_id") is None
 
 
-class Interrupted(PackedTrainer):
+class Interrupted(Interrupting, PackedTrainer):
     """Saves after every step, and dies before the end of the fourth."""
-
-    last = 4
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.cadence.due = lambda *_: True  # type: ignore[method-assign]
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        super().log(logs, start_time)
-        if self.state.global_step == self.last:
-            raise KeyboardInterrupt
 
 
 def test_an_interrupted_training_ends_with_the_very_same_weights(tiny_model_folder: Path, tmp_path: Path) -> None:
