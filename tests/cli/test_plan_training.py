@@ -18,13 +18,13 @@ def metier(*arguments: object) -> Result:
 
 
 def test_the_table_shows_every_alternative_and_the_choice() -> None:
-    shown = metier("plan", "--model", "8B-llama", "--host", "8xA100-80G", "--tokens", 10**9)
+    shown = metier("plan", "--model", "8B-llama", "--host", "8xA100-80G,nvme=7000G", "--tokens", 10**9)
     assert shown.exit_code == 0
     for words in (
         "8.03B parameters",
         "ZeRO-1",
-        "ZeRO-3, all on nvme",
-        "FSDP2, tensor 8",
+        "ZeRO-3, all nvme",
+        "FSDP2 tp8",
         "qlora",
         "chosen: full",
         "hours",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from metier.core import Mistake
 from metier.core.chat import Message
-from metier.core.template import Template, preview
+from metier.core.template import Template
 
 TURNS = [
     Message("system", "Tables: t(a, b)"),
@@ -28,7 +29,9 @@ def tokenizer(tiny_model_folder: Path) -> Any:
 
 
 def trained_texts(tokenizer: Any, turns: list[Message]) -> list[str]:
-    return [text for text, trained in preview(tokenizer, Template(tokenizer).render(turns)) if trained]
+    rendered = Template(tokenizer).render(turns)
+    stretches = groupby(zip(rendered.ids, rendered.mask, strict=True), key=lambda pair: pair[1])
+    return [tokenizer.decode([token for token, _ in stretch]) for trained, stretch in stretches if trained]
 
 
 def test_what_is_trained_is_the_answers_and_the_tokens_that_end_them(tokenizer: Any) -> None:

@@ -8,11 +8,12 @@ import random
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from metier.core import Step, Work
+from metier.core import Artifact, Step, Work
 from metier.core.types import Scores
 from metier.evaluate.answer_log import place_of
 from metier.evaluate.doctor.answers import Pair, Sitting
-from metier.evaluate.doctor.faults import Seen
+from metier.evaluate.doctor.diagnosis import is_found, judged
+from metier.evaluate.doctor.faults import Seen, look
 from metier.evaluate.doctor.trained_on import Ends, Leaked, Repeats
 
 WORDS = [
@@ -32,6 +33,9 @@ class Rates(NamedTuple):
     text_loss: float = 0.0
     reply_loss: float = 0.0
     length: float = 1.0
+
+
+HEALTHY = Rates()
 
 
 def rows(rates: Rates, seed: int, model: int, free: int = 120, texts: int = 24, per: int = 4) -> list[dict[str, Any]]:
@@ -114,3 +118,19 @@ def write(folder: Path, made: list[dict[str, Any]], label: str, exam: str = "one
     (folder / "exam.json").write_text(json.dumps(card))
     figure = {"name": "agreement", "model": label, "split": "held_out", "value": 0.0, "low": 0.0, "high": 0.1, "n": 1}
     (folder / "scores.json").write_text(json.dumps([figure]))
+
+
+def found_in(looked: Seen) -> set[str]:
+    """Return the faults that are found, judged together."""
+    return {fault.fault for fault in judged(look(looked)) if any(map(is_found, fault.tests))}
+
+
+class Folders:
+    """Stands for a work whose artifacts have only names."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+
+    def made(self, step: Any) -> Artifact:
+        """Return an artifact with a name of its own."""
+        return Artifact(Path(self._names.setdefault(id(step), f"{step.name}-{len(self._names)}")))

@@ -23,7 +23,7 @@ from metier.evaluate.baselines import Enough, Setting, enough, setting_of, untra
 from metier.evaluate.compare import compare
 from metier.evaluate.few_shot import Examples, example_choices, with_examples
 from metier.evaluate.in_context import InContext, with_passages
-from metier.evaluate.lexical import Found, LexicalIndex, cut, terms
+from metier.evaluate.lexical import MOST_TERMS, Found, LexicalIndex, cut, terms
 from tests.evaluate.exam_steps import SomeDocuments, SomeTasks, given, sentence, task
 
 HOST = dataclasses.replace(Host.here(), threads=1, gpus=())
@@ -72,6 +72,16 @@ def test_what_would_be_syntax_to_the_index_is_only_words() -> None:
 def test_the_same_passage_of_two_documents_is_given_once() -> None:
     with LexicalIndex([document("a", "one cat"), document("b", "one cat"), document("c", "cat two")]) as index:
         assert [found.id for found in index.search("cat", 3)] == ["a", "c"]
+
+
+def test_of_a_long_query_the_rarest_words_are_looked_for() -> None:
+    common = [f"common{at}" for at in range(MOST_TERMS)]
+    texts = {f"d{at}": " ".join(common) for at in range(20)} | {"rare": f"zebra {' '.join(common)}", "none": "nothing"}
+    with LexicalIndex(document(id, text) for id, text in texts.items()) as index:
+        # the rare word stands last; words that no passage holds take no place
+        query = " ".join([*common, *(f"unheard{at}" for at in range(100)), "zebra"])
+        assert index.search(query, 1)[0].id == "rare"
+        assert index.search(" ".join(f"unheard{at}" for at in range(100)), 1) == []
 
 
 @pytest.mark.parametrize("size", [20, 57, 1000])

@@ -65,6 +65,27 @@ def test_a_calibrated_model_has_no_error_that_chance_does_not_explain() -> None:
     assert told.excess.low < 0 < told.excess.high
 
 
+def test_what_chance_explains_grows_with_clusters_that_succeed_together() -> None:
+    rng = random.Random(5)
+    alone = drawn(rng, 300, 0.0)
+    fours = [one._replace(cluster=at) for at, one in enumerate(alone) for _ in range(4)]  # each four times over
+    one, four, taken_for_alone = (
+        calibration(alone),
+        calibration(fours),
+        calibration([c._replace(cluster=n) for n, c in enumerate(fours)]),
+    )
+    assert four.by_chance == approx(one.by_chance, rel=0.2)  # the same knowledge
+    assert four.by_chance == approx(2 * taken_for_alone.by_chance, rel=0.15)  # a fourth of the items
+
+
+def test_a_calibrated_model_is_found_wanting_in_few_exams_of_clusters() -> None:
+    rng, alarms = random.Random(11), 0
+    for seed in range(40):
+        fours = [one._replace(cluster=at) for at, one in enumerate(drawn(rng, 75, 0.0)) for _ in range(4)]
+        alarms += calibration(fours, seed=seed).error.low > 0
+    assert alarms <= 4
+
+
 def test_a_model_that_is_too_sure_is_found_and_the_intervals_hold_the_truth() -> None:
     rng, held = random.Random(7), 0
     for seed in range(10):

@@ -85,6 +85,21 @@ def test_few_fair_exams_are_called_biased() -> None:
     assert called <= 10  # 5 expected at most; 10 or more have a chance below 3%
 
 
+def test_questions_of_one_source_that_are_alike_prove_a_rule_no_better_than_one_of_them() -> None:
+    """Ten questions of each of four documents, all with the longest option right: four happened to be so, not forty."""
+    options = ("short", "the longest of all", "mid size", "tiny")
+    told, alone = [], []
+    for at in range(80):
+        right = 1 if at // 10 < 4 else at // 10 % 4
+        one = item("own", options, right, at)
+        told.append(one._replace(source=f"document {at // 10}"))
+        alone.append(one._replace(source=f"question {at}"))
+    longest = ({rule.name: rule for rule in rules(items)}["the longest option"] for items in (told, alone))
+    clustered, single = longest
+    assert clustered.accuracy == single.accuracy > 0.5
+    assert single.beats_chance and not clustered.beats_chance
+
+
 def test_repeating_the_question_is_graded_like_any_answer() -> None:
     assert echo([]) is None
     # "what is a lock" and "a lock": 2 shared of 4 and 2

@@ -17,6 +17,7 @@ from metier.evaluate.answer_log import AnswerLog, Place
 from metier.evaluate.compare import Difference, Kind, Verdict, compare
 from metier.evaluate.execution import examine_rows, statement_is_whole
 from metier.evaluate.forgetting import Request
+from metier.evaluate.leak_check import GENERATED
 from metier.evaluate.material import passages, read_material, sample_rows
 from metier.evaluate.rehearsal import rehearsed, whole_sentences
 from metier.models.tiny import make_tiny_model
@@ -178,7 +179,12 @@ def test_an_exam_of_ones_own_is_asked_too_and_open_questions_are_drawn(
     tasks = [row.task for row in material.rows]
     assert tasks.count("own") == 1 and 1 <= sum(task.startswith("open/") for task in tasks) <= 3
     assert exam.record.figures["bias"][0]["n"] == len(material.items)
-    assert "Who pays the fee?" in (exam.folder / "questions.csv").read_text()
+    written = (exam.folder / "questions.csv").read_bytes()
+    assert written.startswith(b"\xef\xbb\xbf") and b"Who pays the fee?" in written  # by which Excel knows UTF-8
+    again = read_material(shop.make(OwnExam(files=(LocalPath(exam.folder / "questions.csv"),))).folder)
+    assert len(again.items) == len(material.items)
+    ids = set(json.loads((exam.folder / GENERATED).read_text()))
+    assert ids == {row.id for row in material.rows if row.task in ("text-to-sql", "doc-qa")} != set()
 
 
 def test_an_exam_that_lacks_what_was_asked_for_says_so(shop: Workshop, tiny_model_folder: Path) -> None:
@@ -332,6 +338,7 @@ def test_less_perplexity_and_more_right_answers_are_better(
         ("CREATE TRIGGER t AFTER INSERT ON a BEGIN\n DELETE FROM b;\n", False),
         ("CREATE TRIGGER t AFTER INSERT ON a BEGIN\n DELETE FROM b;\nEND;\n", True),
         ("```sql\nSELECT 1;\n", False),
+        ("SELECT '\x00';\n", False),
     ],
 )
 def test_an_executed_answer_ends_with_its_first_whole_statement(text: str, whole: bool) -> None:

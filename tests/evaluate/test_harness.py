@@ -289,3 +289,18 @@ def test_a_generation_setting_is_followed_or_refused_by_name(workshop: Workshop)
         answer(num_beams=4)
     with pytest.raises(Mistake, match="longer answers than the model can read"):
         answer(max_gen_toks=5000)
+
+
+def test_an_empty_continuation_is_certain_and_its_context_is_whole(tiny_model_folder: Path) -> None:
+    from metier.core import Host
+    from metier.core.engine import EngineChat
+    from metier.evaluate.harness.engine_lm import EngineLM
+
+    engine = EngineLM(EngineChat(tiny_model_folder, Host.here()))
+    context, more = [5, 6, 7], [8, 9]
+    (nothing, something), (alone,) = (
+        engine._loglikelihood_tokens([(("", ""), context, tokens) for tokens in rows]) for rows in ([[], more], [more])
+    )
+    assert nothing == (0.0, True) and something == pytest.approx(alone)
+    assert engine._loglikelihood_tokens([(("", ""), context, [])]) == [(0.0, True)]
+    assert engine.cut == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from pathlib import Path
@@ -169,9 +170,21 @@ def test_labels_come_from_csv_and_jsonl(tmp_path: Path) -> None:
     assert read_labels(rows, ["one", "two"]) == [Label("1", "one", "two", "two")]
 
 
+def test_a_cell_may_hold_any_end_of_line_and_rows_keep_their_numbers(tmp_path: Path) -> None:
+    table, rows = tmp_path / "labels.csv", tmp_path / "labels.jsonl"
+    table.write_text('id,first,second,winner\n"1\u2028a\x85b",one,two,first\n"2\nb",one,two,three\n', encoding="utf-8")
+    with pytest.raises(Mistake, match=r"labels\.csv:4 has a winner that was not in the pair"):
+        read_labels(table, ["one", "two"])
+    row = {"id": "1\u2028a\x85b", "first": "one", "second": "two", "winner": "second"}
+    rows.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_labels(rows, ["one", "two"])[0].id == row["id"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("id,first,second,winner\n1,one,two,one,why not\n", "line 2 has more cells"),
+        ('id,first,second,winner\n1,"one,two,one\n', "unexpected end of data"),
         ("id,first,second\n1,one,two\n", "2 has no 'winner'"),
         ("id,first,second,winner\n1,one,ten,one\n", "names no model"),
         ("id,first,second,winner\n1,one,two,three\n", "not in the pair"),

@@ -5,15 +5,20 @@ from __future__ import annotations
 import random
 import tracemalloc
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from metier.core import Failure
 from metier.core.chat import Message
 from metier.core.types import Conversation
-from metier.evaluate.leak_check import row_texts, words
+from metier.evaluate.doctor.trained_on import asked
+from metier.evaluate.leak_check import GENERATED, generated, row_texts, sought, words
 from metier.evaluate.leak_runs import Runs
 from metier.evaluate.leak_terms import excerpt, stem, term, tokens
 from metier.evaluate.leaks import GRAM_WORDS, Found, Text, batches, find_leaks
+from metier.evaluate.material import Conditions, Material
+from metier.evaluate.multiple_choice import Item
 
 WORDS = [f"word{at}" for at in range(100)]
 
@@ -214,3 +219,29 @@ def test_orders_to_the_system_that_all_rows_have_give_none_away() -> None:
     other = row("How many rows are above 5?", "SELECT count(*) FROM ledger_5 WHERE amount > 5")
     found = [find_leaks({"q": row_texts(asked)}, partial(list, [Text("t", words(one))])) for one in (other, asked)]
     assert [bool(one.leaks) for one in found] == [False, True]
+
+
+def test_one_rule_says_what_is_looked_for_whoever_looks(tmp_path: Path) -> None:
+    """Generated tasks are looked for word for word, a team's own rows and open questions in other words too."""
+    house = Message("system", "You are the bank's assistant. " + " ".join(WORDS[:30]))
+
+    def row(id: str, task: str) -> Conversation:
+        messages = [house, Message("user", EXAM), Message("assistant", "It is liquidated.")]
+        return Conversation(id, messages, task, "held_out", "", id, {"scorer": "sqlite", "gold": "x"})
+
+    item = Item("i", "Which is it?", ["this one here", "that"], 0, "i", "own", None)
+    material = Material(Conditions(), [], [item], [row("made", "text-to-sql/count"), row("own", "own")], [])
+    (tmp_path / GENERATED).write_text('["made"]')
+    found = sought(material, generated(tmp_path))
+    assert {id: part.reworded for id, part in found.items()} == {"i": True, "made": False, "own": True}
+    doctors = asked(material, generated(tmp_path))
+    assert doctors == {"question i": found["i"], "task made": found["made"], "task own": found["own"]}
+    # a training row with the same orders to the system and nothing else in common gives none away
+    other = Conversation("t", [house, Message("user", "Hello?"), Message("assistant", "Good day.")], "chat")
+    texts = [Text("t", words(other)), *(Text(f"{at}", filler(at)) for at in range(20))]
+    for part in found.values():
+        assert find_leaks({"q": part.texts}, lambda: texts).leaks == {}
+    assert generated(tmp_path / "nothing") == frozenset()
+    (tmp_path / GENERATED).write_text("{")
+    with pytest.raises(Failure, match="cannot be read"):
+        generated(tmp_path)

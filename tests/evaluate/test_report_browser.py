@@ -64,6 +64,11 @@ def test_the_page_fits_and_is_silent_offline(browser: Any, page_file: Path, widt
     wide = "[...document.querySelectorAll('svg.radar text, svg.loss text, svg.reliability text')].filter(t => {"
     wide += "const r = t.getBoundingClientRect(); return r.left < 0 || r.right > innerWidth}).map(t => t.textContent)"
     assert page.evaluate(wide) == []
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    out = "[...document.querySelectorAll('main *')].filter(e => e.checkVisibility() && !e.closest('.scroll, svg'))"
+    out += ".filter(e => e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 80))"
+    assert page.evaluate(out) == []
     boxes = "[...document.querySelectorAll('table.figures, table.stacked')].filter(t => t.checkVisibility())"
     boxes += ".filter(t => t.parentElement.scrollWidth > t.parentElement.clientWidth + 1).map(t => t.className)"
     assert page.evaluate(boxes) == [], "a table needs scrolling"
@@ -115,5 +120,18 @@ def test_language_and_models_are_chosen_by_keyboard(browser: Any, page_file: Pat
 def test_the_page_prints(browser: Any, page_file: Path, tmp_path: Path) -> None:
     page = browser.new_context(offline=True).new_page()
     page.goto(page_file.as_uri())
+    assert page.evaluate("document.querySelectorAll('details[open]').length") == 0
+    page.emulate_media(media="print")
+    folded = "[...document.querySelectorAll('.page-en details table')].filter(t => !t.checkVisibility()).length"
+    assert page.evaluate(folded) == 0, "what is folded on the screen is not printed"
     page.pdf(path=str(tmp_path / "report.pdf"), format="A4")
     assert (tmp_path / "report.pdf").stat().st_size > 20_000
+
+
+def test_the_first_screens_of_a_phone_hold_what_decides(browser: Any, page_file: Path) -> None:
+    page = browser.new_context(viewport={"width": 390, "height": 900}, offline=True).new_page()
+    page.goto(page_file.as_uri())
+    bottom = "Math.max(...[...document.querySelectorAll('#verdict, #radar, #forgotten, #gate, #doctor')]"
+    bottom += ".map(e => e.getBoundingClientRect().bottom + scrollY))"
+    assert page.evaluate(bottom) < 8_000
+    assert page.evaluate("document.documentElement.scrollHeight") < 20_000

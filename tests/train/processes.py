@@ -1,4 +1,4 @@
-"""`python -m tests.train.processes FOLDER MODEL METHOD` trains the tiny model, alone or as one of several processes."""
+"""`python -m tests.train.processes WORKSHOP MODEL NAME...` trains the tiny model, as one or as one of several."""
 
 from __future__ import annotations
 
@@ -6,21 +6,33 @@ import os
 import sys
 from pathlib import Path
 
-from metier.train.options import Method, Settings
-from metier.train.packing import Group, optimizer_batches
-from metier.train.schedule import schedule
-from metier.train.tune import tune
-from tests.train.bench import rows_with_prefixes, work_in
+from metier.core import Progress, Step, Workshop
+from metier.core.types import Model
+from metier.train import Dpo, Sft
+from metier.train.checkpoint import Cadence
+from metier.train.options import Method, TrainingStep
+from tests.train.bench import HOST, Given, Pairs, Talks
 
 
-def train(folder: Path, model: Path, method: Method) -> None:
-    """Train for six steps of four forward passes each, in float32."""
-    groups = [Group((row,), 0) for row in rows_with_prefixes(0, 24)]
-    plan = schedule([optimizer_batches(groups, [1] * 24, 4)], 32)
-    assert (plan.accumulate, plan.steps) == (4, 6)
-    settings = Settings(learning_rate=1e-3, warmup=0.1, weight_decay=0.0, seed=0, method=method, precision="fp32")
-    tune(model, plan, settings, work_in(folder / os.environ.get("RANK", "alone")))
+def training(name: str, base: Step[Model]) -> TrainingStep:
+    """Return a training in float32 whose passes two processes cannot share evenly: sft or dpo, full, lora or long."""
+    kind, _, how = name.partition("-")
+    method: Method = "lora" if how == "lora" else "full"
+    if kind == "dpo":
+        return Dpo(
+            base=base, pairs=Pairs(pairs=13), batch_pairs=4, learning_rate=1e-3, sequence_length=192, pass_tokens=100,
+            method=method, precision="fp32",
+        )  # fmt: skip
+    return Sft(
+        base=base, data=(Talks(rows=40),), batch_rows=9, learning_rate=1e-3, sequence_length=192, pass_tokens=192,
+        method=method, precision="fp32", epochs=60 if how == "long" else 1, evaluations=3,
+        validation_share=0.1 if how == "valid" else 0.0,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])  # type: ignore[arg-type]
+    if os.environ.get("METIER_TEST_SAVES"):
+        Cadence.due = lambda *_: True  # type: ignore[method-assign]
+    shop = Workshop(Path(sys.argv[1]), HOST, Progress.here())
+    for one in sys.argv[3:]:
+        shop.make(training(one, Given(at=sys.argv[2])))

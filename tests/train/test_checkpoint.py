@@ -1,45 +1,129 @@
+"""A checkpoint is whole and of this training, or it is passed over and the user is told why."""
+
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from metier.train.checkpoint import Cadence, Checkpoints
+import pytest
+
+from metier.core import Mistake
+from metier.train.checkpoint import MARKER, Cadence, Checkpoints
+from metier.train.identity import Identity
+
+ROWS = Identity({"rows": "a" * 64}, {"learning_rate": 1e-4}, {"torch": "2.13.0"})
 
 
 def write(checkpoints: Checkpoints, step: int, seal: bool = True) -> Path:
     path = checkpoints.path(step)
-    path.mkdir(parents=True)
+    (path / "shards").mkdir(parents=True)
     (path / "weights").write_bytes(b"0123456789")
+    (path / "shards/rank1").write_bytes(b"abc")
     if seal:
         checkpoints.seal(step)
     return path
 
 
 def test_a_checkpoint_without_its_marker_does_not_exist_and_is_deleted(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, "rows")
+    checkpoints = Checkpoints(tmp_path, ROWS)
     good, half = write(checkpoints, 9), write(checkpoints, 10, seal=False)
     assert checkpoints.newest() == good
     assert not half.exists()
 
 
-def test_a_checkpoint_cut_short_is_not_resumed(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, "rows")
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("weights", b"01234", "weights has 5 of 10 bytes"),
+        ("weights", b"0123456780", "weights was changed"),
+        ("weights", None, "weights is missing"),
+        ("shards/rank1", b"abx", "shards/rank1 was changed"),
+    ],
+)
+def test_a_checkpoint_that_is_damaged_is_named_and_the_one_before_is_resumed(
+    tmp_path: Path, file: str, content: bytes | None, said: str
+) -> None:
+    warnings: list[str] = []
+    checkpoints = Checkpoints(tmp_path, ROWS, warnings.append)
     good, bad = write(checkpoints, 9), write(checkpoints, 10)
-    (bad / "weights").write_bytes(b"01234")
+    (bad / file).unlink()
+    if content is not None:
+        (bad / file).write_bytes(content)
     assert checkpoints.newest() == good
+    (warning,) = warnings
+    assert warning.startswith("going on from checkpoint-9") and f"checkpoint-10: {said}" in warning
 
 
-def test_a_checkpoint_of_other_rows_is_not_resumed(tmp_path: Path) -> None:
-    write(Checkpoints(tmp_path, "rows"), 9)
-    assert Checkpoints(tmp_path, "other rows").newest() is None
+def test_that_no_checkpoint_is_whole_is_said(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    checkpoints = Checkpoints(tmp_path, ROWS, warnings.append)
+    (write(checkpoints, 9) / "weights").write_bytes(b"")
+    assert checkpoints.newest() is None
+    assert "begins anew" in warnings[0] and "checkpoint-9: weights has 0 of 10 bytes" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "marker", ["", "{", "[]", '{"identity": {}, "files": {}}', '{"fingerprint": "x", "bytes": {}}']
+)
+def test_a_marker_that_says_nothing_is_told_and_counts_as_none(tmp_path: Path, marker: str) -> None:
+    warnings: list[str] = []
+    checkpoints = Checkpoints(tmp_path, ROWS, warnings.append)
+    (write(checkpoints, 9) / MARKER).write_text(marker)
+    assert checkpoints.newest() is None
+    assert "checkpoint-9: complete.json is damaged, or of another version" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (ROWS._replace(data={"rows": "b" * 64}), "rows: aaaaaaaaaaaa → bbbbbbbbbbbb"),
+        (ROWS._replace(settings={"learning_rate": 2e-4}), "learning_rate: 0.0001 → 0.0002"),
+    ],
+)
+def test_a_checkpoint_of_other_data_or_settings_is_refused_by_name_and_kept(
+    tmp_path: Path, now: Identity, said: str
+) -> None:
+    path = write(Checkpoints(tmp_path, ROWS), 9)
+    with pytest.raises(Mistake, match="cannot go on from step 9") as caught:
+        Checkpoints(tmp_path, now).newest()
+    assert caught.value.found == said
+    assert path.is_dir()
+    assert Checkpoints(tmp_path, ROWS).newest() == path
+
+
+def test_other_circumstances_are_told_and_gone_on_with(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    path = write(Checkpoints(tmp_path, ROWS), 9)
+    assert Checkpoints(tmp_path, ROWS._replace(place={"torch": "2.14.0"}), warnings.append).newest() == path
+    assert "torch: 2.13.0 → 2.14.0" in warnings[0] and "bit" in warnings[0]
+
+
+def test_what_an_older_version_did_not_know_is_no_difference(tmp_path: Path) -> None:
+    path = write(Checkpoints(tmp_path, ROWS), 9)
+    newer = ROWS._replace(settings={**ROWS.settings, "new_option": 3})
+    assert Checkpoints(tmp_path, newer).newest() == path
+
+
+def test_an_unfinished_training_that_differs_in_little_is_pointed_at(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    write(Checkpoints(tmp_path / "sft-1111/checkpoints", ROWS), 300)
+    changed = ROWS._replace(settings={"learning_rate": 2e-4})
+    here = Checkpoints(tmp_path / "sft-2222/checkpoints", changed, warnings.append)
+    assert here.newest() is None
+    assert "sft-1111 holds an unfinished one at step 300" in warnings[0]
+    assert "learning_rate: 0.0001 → 0.0002" in warnings[0]
+    (tmp_path / "sft-1111/record.json").write_text("{}")  # finished: nothing to go on with
+    assert here.newest() is None and len(warnings) == 1
 
 
 def test_there_are_never_more_than_two(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, "rows")
+    checkpoints = Checkpoints(tmp_path, ROWS)
     for step in (2, 9, 10):
         checkpoints.make_room()
         write(checkpoints, step)
         assert len(list(tmp_path.iterdir())) <= 2
     assert checkpoints.newest() == checkpoints.path(10)
+    assert json.loads((checkpoints.path(10) / MARKER).read_text())["files"].keys() == {"weights", "shards/rank1"}
 
 
 def test_the_first_save_is_early_and_slow_saves_are_rare() -> None:

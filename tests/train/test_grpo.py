@@ -193,6 +193,14 @@ def test_too_few_rows_with_a_check_are_a_mistake(tiny_model_folder: Path, tmp_pa
         Workshop(tmp_path, HOST).make(training(tiny_model_folder, data=(Graded(rows=3),)))
 
 
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_named_before_any_training(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Mistake, match="row g0 leaves no room") as told:
+        Workshop(tmp_path, HOST).make(training(tiny_model_folder, max_tokens=100_000))
+    assert "max_tokens 100000" in str(told.value)
+
+
 def test_traces_of_steps_that_are_done_again_are_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
     path.write_text('{"step": 0}\n{"step": 1}\n{"step": 2}\n{"st')

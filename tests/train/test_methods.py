@@ -82,6 +82,26 @@ def test_an_interrupted_adapter_ends_with_the_very_same_weights(tiny_model_folde
 
 
 @BITSANDBYTES
+def test_an_evaluation_leaves_the_gradients_of_a_4_bit_base_as_they_are(tiny_model_folder: Path) -> None:
+    inputs = collate([window_of([Group((row,), 0) for row in rows_with_prefixes(0, 4)])])
+    taken = {name: inputs[name] for name in ("input_ids", "position_ids", "targets", "blocks")}
+    network = network_for(tiny_model_folder, LORA._replace(method="qlora"), HOST)
+
+    def gradients() -> dict[str, torch.Tensor]:
+        network.train().zero_grad()
+        network(**taken).sum().backward()
+        return {name: part.grad.clone() for name, part in network.named_parameters() if part.grad is not None}
+
+    before = gradients()
+    network.eval()
+    with torch.no_grad():
+        network(**taken)
+    after = gradients()
+    assert any(bool(value.any()) for value in before.values())
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+@BITSANDBYTES
 def test_qlora_merges_both_ways_and_keeps_the_better(tiny_model_folder: Path, tmp_path: Path) -> None:
     work = work_in(tmp_path)
     tune(tiny_model_folder, plan(rows_with_prefixes(0, 16), 8, 256, epochs=6), LORA._replace(method="qlora"), work)

@@ -27,6 +27,7 @@ LAYOUTS = {
     "fsdp2": ("8xA100-80G", Layout(sharding="fsdp2", data=8)),
     "tensor": ("2x8xH100-80G", Layout(sharding="fsdp2", data=4, tensor=4)),
     "context": ("2x8xH100-80G", Layout(sharding="fsdp2", data=8, context=2)),
+    "hybrid": ("2x8xH100-80G", Layout(sharding="fsdp2", data=16, replicas=2)),
     "cores": ("cpu:2x2x24G", Layout(sharding="ddp", data=2)),
 }
 
@@ -54,7 +55,7 @@ def launch_arguments(file: Path) -> Any:
     return launch._validate_launch_command(arguments)[0]
 
 
-@pytest.mark.parametrize("name", ["fsdp2", "tensor", "context"])
+@pytest.mark.parametrize("name", ["fsdp2", "tensor", "context", "hybrid"])
 def test_accelerate_takes_from_its_file_what_the_environment_says(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

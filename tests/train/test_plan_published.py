@@ -37,7 +37,9 @@ def states_gigabytes(billions: float, sharding: str, devices: int) -> float:
 def test_states_are_those_of_the_zero_paper(
     billions: float, devices: int, cut_1: float, cut_2: float, cut_3: float
 ) -> None:
-    # Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", fig. 1, table 1.
+    # Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models"
+    # (arXiv 1910.02054): figure 1 is the row of 64 devices (120, 31.4, 16.6, 1.9 GB), table 1 the others;
+    # both are its §5 in numbers: 4 + 12/N, 2 + 14/N and 16/N bytes a parameter.
     assert states_gigabytes(billions, "ddp", devices) == approx(16 * billions)
     for sharding, published in (("zero-1", cut_1), ("zero-2", cut_2), ("zero-3", cut_3)):
         assert states_gigabytes(billions, sharding, devices) == approx(published, rel=0.03)
@@ -47,7 +49,8 @@ def test_states_are_those_of_the_zero_paper(
     ("layers", "width", "tebibytes"), [(80, 10240, 1.83), (100, 20480, 9.16), (128, 25600, 18.31), (195, 65536, 182.81)]
 )
 def test_offloaded_states_are_those_of_the_zero_infinity_paper(layers: int, width: int, tebibytes: float) -> None:
-    # Rajbhandari et al. 2021, "ZeRO-Infinity", figure 2a: 240 nl hd^2 bytes, 20 for a parameter.
+    # Rajbhandari et al. 2021, "ZeRO-Infinity" (arXiv 2104.07857), figure 2a, which is §3's eq. 2 in numbers:
+    # 240 nl hd^2 bytes, 20 for each of the 12 nl hd^2 parameters.
     shape = Shape("", layers, width, 4 * width, 128, 128, width // 128, vocabulary=1, tied=True, matrices=2)
     layout = Layout(sharding="zero-3", optimizer_at="nvme", parameters_at="nvme")
     assert sum(states_of(Job(shape), layout)) / 2**40 == approx(tebibytes, rel=0.001)
@@ -63,7 +66,9 @@ def test_activation_checkpoints_are_those_of_the_zero_infinity_paper() -> None:
 @pytest.mark.parametrize("name", ["gpt-22b", "gpt3-175b", "mt-nlg-530b", "gpt-1t"])
 @pytest.mark.parametrize("tensor", [1, 8])
 def test_activations_of_a_gpt_layer_are_those_of_korthikanti(name: str, tensor: int) -> None:
-    # Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", eq. 1, 2, 4, 6, table 2.
+    # Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models" (arXiv 2205.05198),
+    # table 2: sbh(34 + 5as/h) is eq. 1, tensor parallel sbh(10 + 24/t + 5as/ht) eq. 2, with sequence
+    # parallel eq. 4, selective recomputation 34 sbh/t eq. 6, full 2 sbh.
     shape, s, b = find_shape(name), 2048, 1
     a, h, t = shape.heads, shape.width, tensor
 
@@ -94,7 +99,8 @@ def test_selective_recomputation_saves_what_was_published(name: str, saved: floa
 
 
 def test_double_quantisation_costs_an_eighth_of_a_bit() -> None:
-    # Dettmers et al. 2023, "QLoRA", §3: constants fall from 0.5 to 0.127 bits a parameter, 3 GB for 65B.
+    # Dettmers et al. 2023, "QLoRA" (arXiv 2305.14314), §3: constants fall from 0.5 to 0.127 bits a parameter, which is
+    # 3 GB for 65B.
     assert approx(0.127, abs=0.0005) == NF4_BITS - 4
     linear = find_shape("65b").parameters - find_shape("65b").embedding_parameters
     assert linear * (4.5 - NF4_BITS) / 8 / 1e9 == approx(3, abs=0.1)
@@ -112,7 +118,8 @@ def test_qlora_fits_the_cards_it_was_published_for_and_lora_does_not(name: str, 
 
 
 def test_all_weights_of_65b_need_more_than_the_published_780_gigabytes() -> None:
-    # Ibid., §1: 16-bit weights and gradients, and Adam's two moments in float32, make 12 bytes a parameter.
+    # Ibid., abstract and §1, more than 780 GB against less than 48: 16-bit weights and gradients, and Adam's two
+    # moments in float32, make 12 bytes a parameter.
     shape = find_shape("65b")
     assert 12 * shape.parameters / 1e9 == approx(780, rel=0.01)
     assert memory_of(Job(shape, precision="mixed"), Layout(1, "full"), DGX).peak > 12 * shape.parameters
@@ -120,7 +127,8 @@ def test_all_weights_of_65b_need_more_than_the_published_780_gigabytes() -> None
 
 @pytest.mark.parametrize(("nodes", "data", "share"), [(1024, 64, 0.43), (2048, 128, 0.41)])
 def test_llama_3_405b_runs_as_fast_as_published(nodes: int, data: int, share: float) -> None:
-    # Grattafiori et al. 2024, "The Llama 3 Herd of Models", table 4: TP 8, PP 16, 16M tokens a step, share of the peak.
+    # Grattafiori et al. 2024, "The Llama 3 Herd of Models" (arXiv 2407.21783), table 4: TP 8, CP 1, PP 16, 16M tokens a
+    # step; 430 and 400 TFLOP/s a GPU are 43% and 41% of the peak.
     machine = machine_of(f"{nodes}x8xH100-80G")
     job = Job(find_shape("405b"), sequence_length=8192, rows=2048)
     plan = lay_out(job, Layout(1, "none", "megatron", data=data, tensor=8, pipeline=16), machine)
@@ -141,7 +149,8 @@ def test_llama_3_405b_states_leave_room_and_its_activations_need_the_published_s
 
 
 def test_recomputing_costs_mt_nlg_what_was_published() -> None:
-    # Korthikanti et al. 2022, §6: 530B on 2240 A100: 54.2% of the peak selectively, 42.1% with full recomputation.
+    # Korthikanti et al. 2022, abstract and §6: 530B on 2240 A100, 54.2% of the peak selectively, 42.1% with full
+    # recomputation, 29% slower.
     machine = machine_of("280x8xA100-80G")
     job = Job(find_shape("530b"), sequence_length=2048, rows=2240)
     reached = {}

@@ -47,13 +47,14 @@ def test_parameters_are_those_of_the_model(family: str) -> None:
     assert shape.parameters - norms == large
 
 
-def llama(layers: int, dtype: torch.dtype, rank: int | None, again: bool) -> Any:
+def llama(layers: int, dtype: torch.dtype, rank: int | None, again: bool, narrow: bool = False) -> Any:
     config = transformers.LlamaConfig(**{**TINY, "num_hidden_layers": layers}, attn_implementation="sdpa")
     network: Any = transformers.LlamaForCausalLM(config).to(dtype)
     if rank:
         import peft
 
         network = peft.get_peft_model(network, peft.LoraConfig(r=rank, target_modules="all-linear"))
+        network = network.to(dtype) if narrow else network
     if again:
         network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         network.enable_input_require_grads()
@@ -96,6 +97,18 @@ def test_activations_of_a_layer_are_those_that_autograd_keeps(method: str, preci
     job = Job(shape_of(TINY), method, precision, rank=8, attention="sdpa")  # type: ignore[arg-type]
     counted = checkpoint_bytes(job, Layout(), 64) if again else layer_bytes(job, Layout(), 64)
     assert counted == approx(measured, rel=1e-6)
+
+
+def test_adapters_in_16_bits_keep_what_deepspeed_and_fsdp2_compute_with() -> None:
+    def kept(layers: int, tokens: int) -> int:
+        ids = torch.zeros((1, tokens), dtype=torch.long)
+        network = llama(layers, torch.bfloat16, 8, False, narrow=True)
+        return kept_bytes(network, lambda: network(input_ids=ids).logits)
+
+    measured = (kept(3, 128) - kept(2, 128)) - (kept(3, 64) - kept(2, 64))
+    job = Job(shape_of(TINY), "lora", "mixed", rank=8, attention="sdpa")
+    for sharding in ("zero-3", "fsdp2"):
+        assert layer_bytes(job, Layout(sharding=sharding, data=2), 64) == measured
 
 
 def test_adapters_have_the_parameters_that_peft_makes() -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "advise": ("advise", "Say whether to prompt, retrieve, pre-train or fine-tune, with which settings and why."),
     "plan": ("recipes", "Say what a recipe will do, what it needs and how long it takes, before it starts."),
     "run": ("recipes", "Make what a recipe asks for, or one target in it; go on where the last run stopped."),
+    "watch": ("watch", "Follow a training from another terminal: progress, curves, answers, warnings."),
     "why": ("recipes", "Say, field by field, why a step would run again."),
     "corpus": ("corpus", "Prepare documents on plain files: read, clean, deduplicate, anonymise, mix, pack, look."),
     "ls": ("workshop", "List what is in the workshop: made, unfinished, how large, how old."),

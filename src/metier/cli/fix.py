@@ -60,6 +60,8 @@ def fix(
         raise click.UsageError("--write changes the recipe itself; give it or --output, not both")
     recipe = recipe / DEFAULT_RECIPE if recipe.is_dir() else recipe
     loaded, shop = open_recipe(recipe, ()), open_workshop(recipe, workshop)
+    if output is not None:
+        _check_folder(loaded, recipe, output)
     found = _diagnosis(diagnosis, loaded, shop)
     text = recipe.read_bytes().decode()
     mended = mend(text, loaded, shop, found, choose(found, only, dict(map(_kind, kinds))))
@@ -70,8 +72,10 @@ def fix(
     else:
         given = [diagnosis] if diagnosis is not None else []
         given += [f"--only={fault}" for fault in only] + [f"--remedy={kind}" for kind in kinds]
-        given += [f"--workshop={workshop}"] if workshop is not None else []
-        _print(found, text, mended, recipe, target, backup, ["metier", "fix", *given, "--write", "-r", str(recipe)])
+        elsewhere = target is not None and target.resolve().parent != recipe.resolve().parent
+        made_in = ["--workshop", str(shop.folder)] if workshop is not None or elsewhere else []
+        writes = ["metier", "fix", *given, *made_in, "--write", "-r", str(recipe)]
+        _print(found, text, mended, recipe, target, backup, writes, made_in)
     if not found["healthy"] and (target is None or not mended.applied):
         sys.exit(1)
 
@@ -93,6 +97,23 @@ def _diagnosis(name: str | None, recipe: Recipe, workshop: Workshop) -> dict[str
     if Path(name).is_dir():
         return Diagnosis(Path(name)).read()
     return Diagnosis(find_artifact(workshop, name).folder).read()
+
+
+def _check_folder(recipe: Recipe, file: Path, output: Path) -> None:
+    """Raise Mistake if the recipe, written to `output`, would read other files: its paths begin at its own folder."""
+    from metier.core.errors import Mistake
+
+    if output.resolve().parent == file.resolve().parent:
+        return
+    for name, step in recipe.steps.items():
+        for paths in step.local_inputs().values():
+            for path in paths:
+                if not Path(path.written).expanduser().is_absolute():
+                    raise Mistake(
+                        f"in {output.resolve().parent} the recipe's relative paths would name other files",
+                        found=f"{name}: {path.written}",
+                        hint=f"write it beside the recipe ({file.with_name(output.name)}), or make them absolute",
+                    )
 
 
 def _write(text: str, mended: Mended, recipe: Path, target: Path) -> Path | None:
@@ -138,6 +159,7 @@ def _print(
     target: Path | None,
     backup: Path | None,
     writes: list[str],
+    made_in: list[str],
 ) -> None:
     from metier.evaluate.doctor.words import verdict
 
@@ -159,7 +181,8 @@ def _print(
         click.echo(f"\nnext: {shlex.join(writes)}")
     elif mended.applied:
         kept = f"; what it was: {backup}" if backup is not None else ""
-        click.echo(f"\nwritten: {target}{kept}\nnext: metier plan -r {target}; metier run -r {target}")
+        goes_on = shlex.join(["-r", str(target), *made_in])
+        click.echo(f"\nwritten: {target}{kept}\nnext: metier plan {goes_on}; metier run {goes_on}")
 
 
 def _headed(remedy: Chosen) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ def gate(
     lost = [one for one in found if one.lost]
     if as_json:
         told = {"passed": not lost, "name": name, "against": against, "figures": [_as_json(one) for one in found]}
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(told, indent=2, allow_nan=False))
     else:
         for one in found:
             click.echo(_words(one))
@@ -90,13 +91,17 @@ def _examined(name: str, recipe: Path, workshop: Path | None, changes: tuple[str
 
 
 def _as_json(one: Checked) -> dict[str, Any]:
-    return {
+    found = {
         **one.difference._asdict(),
         "lost": one.lost,
         "p_holm": one.p,
         "margin": one.margin,
         "noise_floor": one.floor,
         "items_for_3_points": one.items_needed,
+    }
+    # JSON knows no infinity: an interval of a single cluster has no end there
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in found.items()
     }
 
 

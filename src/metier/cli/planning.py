@@ -30,7 +30,7 @@ _OPTIONS = (
         help="down: all weights, else LoRA, else QLoRA; up: the cheapest first. [default: down]",
     ),
     click.option("--length", type=click.IntRange(16), help="Tokens of a row. [default: 2048]"),
-    click.option("--batch", type=click.IntRange(1), help="Rows of an optimizer step. [default: 16, or one a device]"),
+    click.option("--batch", type=click.IntRange(1), help="Rows of an optimizer step. [default: 16, or two a device]"),
     click.option("--tokens", type=click.IntRange(1), help="Tokens to train on, for the time."),
     click.option("--precision", type=click.Choice(_PRECISIONS), help="[default: mixed]"),
     click.option("--optimizer", type=click.Choice(_OPTIMIZERS), help="[default: adamw]"),
@@ -93,8 +93,7 @@ def _plan(told: Mapping[str, Any]) -> Plan:
     method = told.get("method", "auto")
     names = {"length": "sequence_length", "tokens": "tokens", "precision": "precision", "optimizer": "optimizer"}
     more = {name: told[option] for option, name in (names | {"rank": "rank"}).items() if option in told}
-    evenly = -(-16 // machine.all_devices) * machine.all_devices
-    rows = told.get("batch", evenly)
+    rows = told.get("batch", max(2, -(-16 // machine.all_devices)) * machine.all_devices)
     job = Job(find_shape(told["model"]), "full" if method == "auto" else method, rows=rows, **more)
     return plan_for(job, machine, ladder=told.get("ladder", "down") if method == "auto" else None)
 
@@ -125,10 +124,8 @@ def _print_json(plan: Plan, written: list[Path]) -> None:
 
 
 def _print(plan: Plan, written: list[Path]) -> None:
-    from metier.train.plan import explain, next_smaller
+    from metier.train.plan import explain
 
     click.echo(explain(plan))
-    if not plan.fits and (smaller := next_smaller(plan)):
-        click.echo(f"what would fit: {smaller.words}")
     for path in written:
         click.echo(f"written: {path}")

@@ -47,6 +47,8 @@ def run(targets: tuple[str, ...], recipe: Path, workshop: Path | None, changes: 
     start = time.monotonic()
     to_make = plan(shop, steps, loaded.names).to_make
     made = shop.make_all(steps, loaded.names)
+    if not shop.processes.first:  # of several processes one tells the result
+        return
     seconds = time.monotonic() - start
     if as_json:
         rows = [

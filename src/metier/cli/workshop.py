@@ -166,8 +166,10 @@ def _print_mask(artifact: Artifact, recipe: Recipe, shop: Workshop, rows: int) -
     from transformers import AutoTokenizer
 
     from metier.core.errors import Mistake
-    from metier.core.template import Template, preview
     from metier.core.types import Conversations, Model
+    from metier.train.packing import Group, window_of
+    from metier.train.safety import shown
+    from metier.train.sft import rendered
 
     if not (artifact.folder / "conversations").is_dir():
         raise Mistake(
@@ -178,11 +180,10 @@ def _print_mask(artifact: Artifact, recipe: Recipe, shop: Workshop, rows: int) -
     if model is None:
         raise Mistake("no model of this recipe is made yet, so there is no template", hint="metier run")
     tokenizer = AutoTokenizer.from_pretrained(model.model_folder)
-    template = Template(tokenizer)
     for row in islice(Conversations(artifact.folder).rows("train"), rows):
-        rendered = template.render(row.messages)
-        click.echo(f"--- {row.id} ({row.task}): {sum(rendered.mask)} of {len(rendered.ids)} tokens are trained")
-        for text, trained in preview(tokenizer, rendered):
+        found = shown(window_of([Group(tuple(rendered([row], tokenizer)), 0)]), tokenizer)
+        click.echo(f"--- {row.id} ({row.task}): {found.trained} of {found.tokens} tokens are trained")
+        for text, trained in found.parts:
             click.secho(f"[{text}]" if trained else text, fg="green" if trained else None, nl=False)
         click.echo()
 

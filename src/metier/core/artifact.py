@@ -72,7 +72,8 @@ class Artifact:
         """Return the events logged while it was made, all or of one kind. A line cut by a kill is passed over."""
         path = self.folder / EVENTS
         found = []
-        for line in path.read_text().splitlines() if path.is_file() else []:
+        # Only "\n" ends a line: JSON leaves other ends of lines (U+2028, U+0085) in a text as they are.
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []:
             try:
                 event = json.loads(line)
             except ValueError:

@@ -74,7 +74,8 @@ class Step(BaseModel, ABC, Generic[A]):
     """How to make one artifact.
 
     A subclass gives its name in recipes, its fields, and `run`. `version` is raised when the same fields
-    give other bytes. Adding a field with a default changes no key.
+    give other bytes. Adding a field with a default changes no key. `on_all_processes` says that `run` shares its work
+    among all processes of a run (see `Work`); any other step is made by the first while the others wait.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -82,6 +83,7 @@ class Step(BaseModel, ABC, Generic[A]):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     extras: ClassVar[tuple[str, ...]] = ()
+    on_all_processes: ClassVar[bool] = False
     makes: ClassVar[type[Artifact]]
 
     @classmethod

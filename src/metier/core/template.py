@@ -95,18 +95,11 @@ class Template:
             return str(self.tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=generate))
         except Exception as error:  # jinja2 raises errors of the template's own making
             roles = [message.role for message in messages]
-            raise Mistake("the chat template refuses a conversation", found=f"roles {roles}: {error}") from error
+            raise Mistake(
+                "the chat template refuses a conversation",
+                found=f"roles {roles}: {error}",
+                hint="many templates want user and assistant in turns, and some no system message",
+            ) from error
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
-
-
-def preview(tokenizer: Any, rendered: Rendered) -> list[tuple[str, bool]]:
-    """Return runs of (text, trained) that show the mask, special tokens included."""
-    runs: list[tuple[list[int], bool]] = []
-    for token, trained in zip(rendered.ids, rendered.mask, strict=True):
-        if runs and runs[-1][1] == trained:
-            runs[-1][0].append(token)
-        else:
-            runs.append(([token], trained))
-    return [(str(tokenizer.decode(ids)), trained) for ids, trained in runs]

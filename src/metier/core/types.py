@@ -141,6 +141,34 @@ class Preferences(Artifact):
         return write_rows(folder / "preferences", rows, cls.columns)
 
 
+class Judgement(NamedTuple):
+    """One prompt with one answer, and whether it was found good."""
+
+    id: str
+    prompt: list[Message]
+    answer: str
+    good: bool
+    source: str = ""
+
+
+class Judgements(Artifact):
+    """Answers judged one by one, as Parquet in `judgements/`."""
+
+    columns: Mapping[str, str] = {**dict.fromkeys(Judgement._fields, "string"), "prompt": "messages", "good": "bool"}
+
+    def rows(self) -> Iterator[Judgement]:
+        """Yield the judgements in their fixed order."""
+        for row in read_rows(self.folder / "judgements"):
+            row["prompt"] = [Message(**message) for message in row["prompt"]]
+            yield Judgement(**row)
+
+    @classmethod
+    def write(cls, folder: Path, judgements: Iterable[Judgement]) -> int:
+        """Write judgements into an artifact's folder and return how many."""
+        rows = ({**row._asdict(), "prompt": [m._asdict() for m in row.prompt]} for row in judgements)
+        return write_rows(folder / "judgements", rows, cls.columns)
+
+
 class Model(Artifact):
     """A model with its tokenizer and chat template, as a Hugging Face folder."""
 

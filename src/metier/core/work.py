@@ -22,15 +22,24 @@ class Work:
     """One attempt at making one artifact.
 
     Args:
-        folder: the artifact's folder; what a killed attempt left is in it.
+        folder: where this process writes: the artifact's folder, in which is what a killed attempt left. Of several
+            processes on one step only the first has it; what the others write is thrown away.
         host: what the machine offers.
         inputs: the finished artifacts of the held steps, by `id` of the step.
+        shared: the artifact's folder on every process, for what they all read and what they write together.
     """
 
     def __init__(
-        self, step: Step[Any], folder: Path, host: Host, inputs: Mapping[int, Artifact], progress: Progress
+        self,
+        step: Step[Any],
+        folder: Path,
+        host: Host,
+        inputs: Mapping[int, Artifact],
+        progress: Progress,
+        shared: Path | None = None,
     ) -> None:
         self.step, self.folder, self.host = step, folder, host
+        self.shared = shared or folder
         self.ledger = Ledger()
         self.figures: dict[str, Any] = {}
         self.warnings: list[str] = []

@@ -7,6 +7,7 @@ import gc
 import importlib.metadata
 import platform
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from metier.core.errors import Failure, Mistake, Problem, from_os_error
 from metier.core.extras import missing_extras
 from metier.core.files import files_below, size_below, write_text_atomic
 from metier.core.host import Host
+from metier.core.processes import Lead, Processes
 from metier.core.progress import Progress
 from metier.core.step import Keys, Step, dependencies_first
 from metier.core.work import Work
@@ -34,6 +36,9 @@ _RECORDED = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "pyar
 class Workshop:
     """A folder of artifacts and the means to make them.
 
+    Of several processes (see `Processes`) the first makes artifacts and the others wait for its finished records, but
+    for a step that runs `on_all_processes`.
+
     Args:
         folder: where artifacts lie, one sub-folder each, named by step and key.
         host: what the machine offers; this machine if None.
@@ -43,7 +48,10 @@ class Workshop:
     def __init__(self, folder: Path | str, host: Host | None = None, progress: Progress | None = None) -> None:
         self.folder = Path(folder)
         self.host = host or Host.here()
-        self.progress = progress or Progress()
+        self.processes = Processes.here()
+        self._voice = progress or Progress()
+        self.progress = self._voice if self.processes.first else Progress()
+        self._lead = Lead(self.folder / ".locks")
         try:
             (self.folder / ".locks").mkdir(parents=True, exist_ok=True)
             self.keys = Keys(Digests(self.folder / ".digests.sqlite"))
@@ -80,7 +88,12 @@ class Workshop:
 
     def make_all(self, steps: list[Step[Any]], names: dict[int, str] | None = None) -> list[Artifact]:
         """Make several artifacts, each step once, and return them in the order asked."""
-        names = names or {}
+        if self.processes.total == 1:
+            return self._make_all(steps, names or {})
+        with self._lead.working() if self.processes.first else self._lead.following():
+            return self._make_all(steps, names or {})
+
+    def _make_all(self, steps: list[Step[Any]], names: dict[int, str]) -> list[Artifact]:
         order = dependencies_first(steps, names)
         needed = self.needed(steps)
         missing_extras([step for step in order if id(step) in needed])
@@ -89,11 +102,12 @@ class Workshop:
             found = self.find(step)
             if found is None and id(step) in needed:
                 called = names.get(id(step))
-                self.progress.prefix = f"[{number}/{len(order)}] {called or step.name}: "
+                self._voice.prefix = f"[{number}/{len(order)}] {called or step.name}: "
                 try:
-                    found = self._make_one(step, called, inputs)
+                    make = self._make_one if self.processes.first else self._follow_one
+                    found = make(step, called, inputs)
                 finally:
-                    self.progress.prefix = ""
+                    self._voice.prefix = ""
             # An input that is gone but whose result stands is only ever needed by name.
             inputs[id(step)] = found or step.makes(self.folder_of(step))
         return [inputs[id(step)] for step in steps]
@@ -121,6 +135,7 @@ class Workshop:
                 work = Work(step, folder, self.host, inputs, self.progress)
                 if attempts > 1:
                     self.progress.say(f"{self.progress.prefix}attempt {attempts}: going on from what the last one left")
+                self._gather(step, folder)
                 start = time.monotonic()
                 step.run(work)
                 self._finish(step, called, work, attempts, time.monotonic() - start)
@@ -141,6 +156,31 @@ class Workshop:
                 # for such rings takes a quarter of a second, which steps that took little memory need not pay.
                 if _resident_bytes() - resident > _WORTH_COLLECTING:
                     gc.collect()
+        return artifact
+
+    def _gather(self, step: Step[Any], folder: Path) -> None:
+        """Tell the other processes, if there are any, whether to take part in a step."""
+        if self.processes.total == 1:
+            return
+        self._lead.together(folder.name if step.on_all_processes else None)
+        if not step.on_all_processes:
+            self.progress.say(f"{self.progress.prefix}made by this process; {self.processes.total - 1} wait for it")
+
+    def _follow_one(self, step: Step[Any], _called: str | None, inputs: dict[int, Artifact]) -> Artifact:
+        """Return the artifact when the first process has finished it, and take part where it says so."""
+        folder = self.folder_of(step)
+        artifact = step.makes(folder)
+
+        def waiting() -> None:
+            if self.processes.speaks:  # the first process of another machine, whose screen it may be
+                self._voice.say(f"{self._voice.prefix}waiting for the first process")
+
+        self._lead.follow(lambda told: artifact.exists or (told and told.together) == folder.name, waiting)
+        if not artifact.exists:
+            with tempfile.TemporaryDirectory(prefix="metier-") as scratch:
+                step.run(Work(step, Path(scratch), self.host, inputs, self.progress, shared=folder))
+            gc.collect()  # see `_make_one`
+            self._lead.follow(lambda _: artifact.exists, lambda: None)
         return artifact
 
     def _count_attempt(self, folder: Path) -> int:

@@ -11,10 +11,12 @@ from metier.core.files import write_text_atomic
 from metier.demo.material import general_text, sqlite_manual
 
 RECIPE = "metier.yaml"
+RECIPES = {RECIPE: "sqlite.yaml", "grpo.yaml": "sqlite-grpo.yaml"}
+"""What the demo's recipes are called in its folder, and in the package. The first is the demo."""
 
 
 def prepare(folder: Path, say: Callable[[str], None]) -> Path:
-    """Put the demo's material and recipe into `folder`, unless they are there, and return the recipe's path.
+    """Put the demo's material and recipes into `folder`, unless they are there, and return the path of the demo's.
 
     A recipe that was edited there is left as it is.
 
@@ -25,13 +27,14 @@ def prepare(folder: Path, say: Callable[[str], None]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         sqlite_manual(folder / "material", say)
         general_text(folder / "material", say)
-        recipe = folder / RECIPE
-        shipped = (resources.files("metier") / "recipes" / "sqlite.yaml").read_text()
-        if not recipe.exists():
-            write_text_atomic(recipe, shipped)
-        elif recipe.read_text() != shipped:
-            say(f"{recipe} differs from the recipe that ships; using it as it is")
-        return recipe
+        for name, source in RECIPES.items():
+            recipe = folder / name
+            shipped = (resources.files("metier") / "recipes" / source).read_text()
+            if not recipe.exists():
+                write_text_atomic(recipe, shipped)
+            elif recipe.read_text() != shipped:
+                say(f"{recipe} differs from the recipe that ships; using it as it is")
+        return folder / RECIPE
     except OSError as error:
         mapped = from_os_error(error, f"preparing {folder}") or Mistake(f"{folder} cannot be prepared", str(error))
         raise mapped from error

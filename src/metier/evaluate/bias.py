@@ -7,14 +7,13 @@ by much means that the exam measures something else than the trade.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 from metier.core.scorers import scorer_for
 from metier.core.scorers.agreement import words
 from metier.core.types import Conversation
 from metier.evaluate.multiple_choice import Item
-from metier.evaluate.statistics import wilson
+from metier.evaluate.statistics import share_of_clusters
 
 LEVEL = 0.05
 """Chance of calling any of the rules better than chance in an exam where none is."""
@@ -23,7 +22,7 @@ LEVEL = 0.05
 class Rule(NamedTuple):
     """What a rule without knowledge scores on `n` questions: its accuracy, with an interval, and that of guessing.
 
-    The interval allows for the number of rules that are tried.
+    The interval allows for the number of rules that are tried, and for questions of one source being alike.
     """
 
     name: str
@@ -62,12 +61,12 @@ def rules(items: Sequence[Item]) -> list[Rule]:
         "the option with most words of the question": _shared_with_question,
     }
     chance = sum(1 / len(item.options) for item in items) / len(items)
-    z = NormalDist().inv_cdf(1 - LEVEL / len(preferences))
+    sources = [item.source for item in items]
     found = []
     for name, preference in preferences.items():
-        right = sum(_right(item, preference(item)) for item in items)
-        low, high = wilson(right, len(items), z)
-        found.append(Rule(name, right / len(items), low, high, chance, len(items)))
+        right = [_right(item, preference(item)) for item in items]
+        share, low, high, n = share_of_clusters(right, sources, 1 - LEVEL / len(preferences))
+        found.append(Rule(name, share, low, high, chance, n))
     return sorted(found, key=lambda rule: (-rule.excess, -rule.accuracy))
 
 

@@ -12,7 +12,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from metier.evaluate.statistics import ROUNDS, Interval, mean_of_clusters, share_of_clusters, student_t
+from metier.evaluate.statistics import (
+    ROUNDS,
+    Interval,
+    cluster_sums,
+    mean_of_clusters,
+    share_of_clusters,
+    student_t,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +50,8 @@ class Calibration(NamedTuple):
     """How far confidence and being right lie apart.
 
     `error` is the expected calibration error; `by_chance` is what a perfectly calibrated model with the same
-    confidences would show on so many items. `excess` is mean confidence less the share right: above 0 is too sure.
+    confidences would show on so many items in such clusters. `excess` is mean confidence less the share right: above 0
+    is too sure.
     """
 
     error: Interval
@@ -90,7 +98,7 @@ def calibration(found: Sequence[Choice], bins: int = BINS, seed: int = 0) -> Cal
     Bins hold equally many items (Nguyen and O'Connor 2015): with bins of equal width, most are all but empty. Its
     interval is a bootstrap over clusters, reflected about the estimate, since resampling adds to an error that cannot
     be negative; widened for few clusters (Hesterberg 2015). It reaches down to 0 where a perfectly calibrated model
-    would show as much in one exam of forty.
+    would show as much in one exam of forty: its gaps are drawn item by item and widened by the clusters' design effect.
 
     Raises:
         ValueError: there are no choices.
@@ -114,12 +122,30 @@ def calibration(found: Sequence[Choice], bins: int = BINS, seed: int = 0) -> Cal
     rng = np.random.default_rng(seed)
     error = _error(bin_of, sure, right, clusters, rng)
     draws = rng.random((ROUNDS // 4, len(ordered))) < sure
-    perfect = _distance(_by_bin(bin_of, sure - draws), len(ordered))
+    perfect = _distance(_by_bin(bin_of, sure - draws), len(ordered)) * math.sqrt(
+        _effect(bin_of, sure - right, clusters)
+    )
     if error.value <= float(np.quantile(perfect, 0.975)):
         error = error._replace(low=0.0)
     excess = mean_of_clusters([one.confidence - one.right for one in ordered], clusters, seed)
     excess = excess._replace(low=max(-1.0, excess.low), high=min(1.0, excess.high))  # a single cluster has no ends
     return Calibration(error, float(perfect.mean()), excess, told)
+
+
+def _effect(bin_of: np.ndarray[Any, Any], gaps: np.ndarray[Any, Any], clusters: Sequence[Hashable]) -> float:
+    """Return by how much clusters widen the variance of the bins' gaps, at least 1 (Kish 1965).
+
+    What a bin's items have in common is its error, so only what is left of their gaps counts.
+    """
+    import numpy as np
+
+    means = _by_bin(bin_of, gaps) / np.bincount(bin_of)
+    left = gaps - means[bin_of]
+    parts = cluster_sums([(float(value),) for value in left], list(zip(clusters, bin_of.tolist(), strict=True)))
+    groups, alone = len(set(clusters)), float((left**2).sum())
+    if groups < 2 or alone == 0:
+        return 1.0
+    return max(1.0, groups / (groups - 1) * math.fsum(total * total for (total,) in parts) / alone)
 
 
 def _by_bin(bin_of: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -10,11 +10,12 @@ from typing import ClassVar, Literal, NamedTuple, TypeVar
 from pydantic import Field
 
 from metier.core import Artifact, Mistake, Step, Work
-from metier.core.files import write_text_atomic
+from metier.core.files import write_json_atomic, write_text_atomic
 from metier.core.types import HELD_OUT, TRAIN, Conversation, Conversations, Document, Documents, Exam, Model
 from metier.evaluate import choices, execution
 from metier.evaluate.forgetting import general_requests, replies_to
 from metier.evaluate.leak_check import (
+    GENERATED,
     INDEX,
     LEAKS,
     TRAINED_ON,
@@ -22,7 +23,6 @@ from metier.evaluate.leak_check import (
     look,
     row_texts,
     training_texts,
-    words,
     write_leaks,
 )
 from metier.evaluate.leaks import Leak
@@ -48,7 +48,7 @@ class MakeExam(Step[Exam]):
     """
 
     name: ClassVar[str] = "exam"
-    version: ClassVar[int] = 2  # reworded leaks are found
+    version: ClassVar[int] = 3  # orders to the system are not looked for in training data
     extras: ClassVar[tuple[str, ...]] = ("evaluate",)
 
     corpus: Step[Documents] = Field(description="Documents of the trade, split; only those held out are asked about.")
@@ -88,6 +88,9 @@ class MakeExam(Step[Exam]):
         check_bias(work, kept.items, kept.rows, self.bias_bound, None)
         _check_places(material)
         material.write(work.folder)
+        write_json_atomic(
+            work.folder / GENERATED, sorted({row.id for row in kept.rows} & {row.id for row in drawn.rows})
+        )
         write_text_atomic(work.folder / SHEET, sheet(kept.items, kept.rows))
         work.figure("digest", material.digest)
         work.figure("counts", material.card()["counts"])
@@ -142,7 +145,7 @@ class MakeExam(Step[Exam]):
     def _without_leaks(self, work: Work, drawn: Drawn) -> Drawn:
         exam = {f"passage {at}": [passage.text] for at, passage in enumerate(drawn.passages)}
         exam |= {f"item {at}": item_texts(item) for at, item in enumerate(drawn.items)}
-        exam |= {f"row {at}": [words(row)] for at, row in enumerate(drawn.rows)}
+        exam |= {f"row {at}": row_texts(row) for at, row in enumerate(drawn.rows)}
         exam |= {f"open {at}": row_texts(row) for at, row in enumerate(drawn.open)}
         exam |= {f"own item {at}": item_texts(item) for at, item in enumerate(drawn.own_items)}
         exam |= {f"own row {at}": row_texts(row) for at, row in enumerate(drawn.own_rows)}

@@ -37,6 +37,7 @@ class Examine(Step[Scores]):
     """
 
     name: ClassVar[str] = "examine"
+    version: ClassVar[int] = 2  # retrieval looks for the rarest words of a long question
     extras: ClassVar[tuple[str, ...]] = ("evaluate",)
 
     model: Step[Model] = Field(description="The model to examine.")

@@ -89,7 +89,9 @@ def statement_is_whole(row: Conversation, text: str) -> bool:
     The scorer takes the first statement. A model that has not learnt to stop rambles on behind it, which costs time and
     says nothing about the statement. The rule is the same for all models, and stands in the exam's conditions.
     """
-    return name_of(row) == "execution" and "```" not in text and sqlite3.complete_statement(text.strip())
+    if name_of(row) != "execution" or "```" in text or "\x00" in text:  # SQLite reads no text with a null character
+        return False
+    return sqlite3.complete_statement(text.strip())
 
 
 def accuracies(answers: Iterable[Mapping[str, Any]], model: str) -> list[Figure]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from metier.core import Artifact, Mistake, Step, Work
+from metier.core import Artifact, Failure, Mistake, Step, Work
 from metier.core.files import write_json_atomic, write_text_atomic
 from metier.core.types import (
     HELD_OUT,
@@ -30,6 +30,9 @@ from metier.evaluate.multiple_choice import Item
 LEAKS = "leaks.jsonl"
 """The file with what was found, one leak a line: id, kind, share, where, exam, evidence."""
 
+GENERATED = "generated.json"
+"""The file of an exam with the ids of the tasks that a step has made for a split of their own."""
+
 _FRAME = re.compile(r"Which (?:ending completes|name does|sentence opens)\b.*\"", re.DOTALL)  # of `multiple_choice`
 
 TRAINED_ON = "Further documents, conversations and preferences that models of this exam are trained on."
@@ -44,6 +47,7 @@ class LeakCheck(Step[Report]):
     """
 
     name: ClassVar[str] = "leak-check"
+    version: ClassVar[int] = 2  # generated tasks are looked for word for word only, as `exam` does
     extras: ClassVar[tuple[str, ...]] = ("evaluate",)
 
     exam: Step[Exam] = Field(description="The exam.")
@@ -57,11 +61,14 @@ class LeakCheck(Step[Report]):
             raise Mistake(
                 "there is nothing to look in", hint="give the step trained_on: [$corpus, $questions] or index"
             )
-        material = read_material(work.made(self.exam).folder)
-        found = look(work, exam_texts(material), training_texts(work, self.trained_on, self.index), self.reworded)
+        folder = work.made(self.exam).folder
+        material = read_material(folder)
+        parts = sought(material, generated(folder))
+        reworded = {id for id, part in parts.items() if part.reworded and self.reworded}
+        exam, came = {id: part.texts for id, part in parts.items()}, len(parts)
+        found = look(work, exam, training_texts(work, self.trained_on, self.index), reworded.__contains__)
         write_leaks(work.folder / LEAKS, found.leaks.values())
-        write_text_atomic(work.folder / "report.html", page(found, len(exam_texts(material))))
-        came = len(exam_texts(material))
+        write_text_atomic(work.folder / "report.html", page(found, came))
         kinds = {kind: sum(leak.kind == kind for leak in found.leaks.values()) for kind in ("verbatim", "reworded")}
         dropped = {f"leaked, {kind}": count for kind, count in kinds.items() if count}
         clean = came - len(found.leaks) - len(found.too_short)
@@ -79,12 +86,11 @@ def look(
     work: Work,
     exam: Mapping[str, Sequence[str]],
     training: Callable[[], Iterable[Text]],
-    reworded: bool | Callable[[str], bool] = True,
+    reworded: Callable[[str], bool] = lambda _: True,
 ) -> Found:
     """Return what leaks, with a bar that counts texts; each is read twice."""
-    wanted = reworded if callable(reworded) else lambda _: reworded
     with work.progress("looking for leaks", None, "texts read") as bar:
-        return find_leaks(exam, training, wanted, bar.advance)
+        return find_leaks(exam, training, reworded, bar.advance)
 
 
 def training_texts(
@@ -128,10 +134,31 @@ def _texts(made: Artifact) -> Iterator[Text]:
             yield Text(pair.id, f"{prompt}\n{pair.chosen}\n{pair.rejected}")
 
 
-def exam_texts(material: Material) -> dict[str, list[str]]:
-    """Return the texts of an exam that should stand nowhere else, by the id of each question."""
-    found = {item.id: item_texts(item) for item in material.items}
-    return found | {row.id: row_texts(row) for row in material.rows}
+class Sought(NamedTuple):
+    """One question's texts that should stand nowhere else, and whether their other wordings should not either."""
+
+    texts: list[str]
+    reworded: bool
+
+
+def sought(material: Material, generated: Collection[str]) -> dict[str, Sought]:
+    """Return what of an exam is looked for, by the id of each question: one rule for all who look.
+
+    Tasks of one generator are alike in their wording without giving each other away, and are looked for word for word.
+    """
+    found = {item.id: Sought(item_texts(item), True) for item in material.items}
+    return found | {row.id: Sought(row_texts(row), row.id not in generated) for row in material.rows}
+
+
+def generated(folder: Path) -> frozenset[str]:
+    """Return the ids of an exam's generated tasks; none of a team's own. Raises Failure if they cannot be read."""
+    path = folder / GENERATED
+    if not path.is_file():
+        return frozenset()
+    try:
+        return frozenset(map(str, json.loads(path.read_text(encoding="utf-8"))))
+    except (ValueError, TypeError) as error:
+        raise Failure(f"{path} cannot be read", found=str(error), hint=f"remove {folder} and run again") from error
 
 
 def item_texts(item: Item) -> list[str]:

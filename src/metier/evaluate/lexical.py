@@ -18,6 +18,10 @@ from metier.core.errors import Failure
 from metier.core.types import Document
 
 PASSAGE_CHARACTERS = 1000  # some 250 tokens of English: four of them leave room for an answer in 2,048
+MOST_TERMS = 48
+"""Words of a query that are looked for: of a longer one (a contract pasted whole) the rarest, which decide the rank."""
+
+_KNOWN_COUNTS = 100_000  # words whose number of passages is remembered
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _TERM = re.compile(rf"[{_UNSPACED}]+|[^\W_{_UNSPACED}]+")
 _IS_UNSPACED = re.compile(rf"[{_UNSPACED}]")
@@ -38,7 +42,8 @@ class LexicalIndex:
 
     The ranking is BM25 with k1 = 1.2 and b = 0.75 (Robertson and Zaragoza 2009) over Porter's stems of English words
     and pairs of Chinese or Japanese characters; a word that stands in more than half of the passages counts for
-    nothing.
+    nothing. Of a query of more than `MOST_TERMS` words the rarest are looked for: a list of matches is read for each
+    word, and those of common words are the longest and say the least.
 
     Args:
         documents: read once, each cut into passages of about `PASSAGE_CHARACTERS`.
@@ -60,6 +65,7 @@ class LexicalIndex:
             ) from error
         self._db.execute("CREATE TABLE passages(id TEXT, title TEXT, text TEXT)")
         self.size = 0
+        self._counts: dict[str, int] = {}
         for document in documents:
             for text in cut(document.text):
                 self.size += 1
@@ -83,9 +89,13 @@ class LexicalIndex:
 
     def search(self, query: str, count: int) -> list[Found]:
         """Return at most `count` passages that share a word with `query`, the nearest first, none twice."""
-        words = dict.fromkeys(terms(query))
+        words = list(dict.fromkeys(terms(query)))
         if not words or count < 1:
             return []
+        if len(words) > MOST_TERMS:
+            # by how many passages hold a word, the rarest first; what no passage holds finds nothing
+            known = [word for word in words if self._passages_with(word)]
+            words = sorted(known, key=self._passages_with)[:MOST_TERMS] or words[:1]
         match = " OR ".join(f'"{word}"' for word in words)
         rows = self._db.execute(
             "SELECT p.id, p.title, p.text, -bm25(terms) AS score FROM terms JOIN passages p ON p.rowid = terms.rowid "
@@ -96,6 +106,14 @@ class LexicalIndex:
         for row in rows:
             once.setdefault(row[2], Found(*row))
         return list(once.values())[:count]
+
+    def _passages_with(self, word: str) -> int:
+        if word not in self._counts:
+            if len(self._counts) >= _KNOWN_COUNTS:
+                self._counts.clear()
+            (found,) = self._db.execute("SELECT count(*) FROM terms WHERE terms MATCH ?", (f'"{word}"',)).fetchone()
+            self._counts[word] = int(found)
+        return self._counts[word]
 
 
 def terms(text: str) -> Iterator[str]:

@@ -24,6 +24,8 @@ TASK = "open"
 SHEET = "questions.csv"
 """The exam as a table for people to read and amend, and for `own-exam` to read again."""
 
+_BOM = "\ufeff"  # without it Excel takes a CSV for one in the encoding of its country, and garbles Chinese
+
 
 def open_questions(documents: Iterable[Document], known: Iterable[Conversation], seed: int) -> list[Conversation]:
     """Return the open questions that documents give, in the order of their documents.
@@ -61,11 +63,13 @@ def _row(made: Pair, document: Document) -> Conversation:
 def sheet(items: Sequence[Item], rows: Sequence[Conversation]) -> str:
     """Return multiple-choice and open questions as CSV, with the columns that `own-exam` reads.
 
-    Tasks that are graded by running something are not in it.
+    It begins with a byte order mark, by which spreadsheets know UTF-8. Tasks that are graded by running something are
+    not in it.
     """
     options = max((len(item.options) for item in items), default=0)
     letters = [chr(ord("A") + at) for at in range(options)]
-    out = io.StringIO()
+    out = io.StringIO(_BOM)
+    out.seek(len(_BOM))
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["id", "dimension", "source", "question", *letters, "answer", "reference", "accepts", "system"])
     for item in items:

@@ -43,6 +43,7 @@ class OwnExam(Step[Exam]):
     """
 
     name: ClassVar[str] = "own-exam"
+    version: ClassVar[int] = 2  # questions.csv begins with a byte order mark
     extras: ClassVar[tuple[str, ...]] = ("evaluate",)
 
     files: tuple[LocalPath, ...] = Field(min_length=1, description="The questions: .csv, .tsv or .jsonl.")

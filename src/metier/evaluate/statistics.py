@@ -48,8 +48,11 @@ def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
     return (0.0 if successes == 0 else max(0.0, centre - half)), (1.0 if successes == n else min(1.0, centre + half))
 
 
-def share_of_clusters(values: Sequence[float], clusters: Sequence[Hashable]) -> Interval:
+def share_of_clusters(values: Sequence[float], clusters: Sequence[Hashable], probability: float = 0.975) -> Interval:
     """Return the share of ones among 0/1 `values`: Wilson's interval on the effective number of items.
+
+    Each end holds with `probability`. Marks between 0 and 1 vary less than ones and zeros of the same mean, so the
+    interval is on the safe side of theirs.
 
     The design effect is the variance of the mean between clusters over that of independent items (Kish 1965), at
     least 1; Student's t with clusters - 1 degrees of freedom replaces the normal quantile (Korn and Graubard 1998).
@@ -59,10 +62,10 @@ def share_of_clusters(values: Sequence[float], clusters: Sequence[Hashable]) -> 
     sums = cluster_sums([(value - share,) for value in values], clusters)
     groups, alone = len(sums), share * (1 - share) / max(1, n)
     if groups < 2 or alone == 0:
-        return Interval(share, *wilson(math.fsum(values), n), n)
+        return Interval(share, *wilson(math.fsum(values), n, NormalDist().inv_cdf(probability)), n)
     between = groups / (groups - 1) * math.fsum(total * total for (total,) in sums) / n**2
     effective = n / max(1.0, between / alone)
-    z = Z95 if groups == n else student_t(0.975, groups - 1)
+    z = NormalDist().inv_cdf(probability) if groups == n else student_t(probability, groups - 1)
     return Interval(share, *wilson(share * effective, effective, z), n)
 
 

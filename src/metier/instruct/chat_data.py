@@ -11,8 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from metier.core import LocalPath, Mistake, Step, Work
 from metier.core.chat import Message
-from metier.core.types import HELD_OUT, TRAIN, Conversation, Conversations, Preference, Preferences
-from metier.instruct.formats import BadRow, Format, choice, talk
+from metier.core.types import (
+    HELD_OUT,
+    TRAIN,
+    Conversation,
+    Conversations,
+    Judgement,
+    Judgements,
+    Preference,
+    Preferences,
+)
+from metier.instruct.formats import BadRow, Format, choice, talk, verdict
 from metier.instruct.row_files import FileRow, files_of, read_file
 
 T = TypeVar("T")
@@ -112,6 +121,35 @@ class PreferenceData(Step[Preferences], _RowFiles):
         name = str(fields.get("id") or row.place)
         reason = str(fields.get("reason") or "from a file")
         return Preference(name, prompt, chosen, rejected, scores[0], scores[1], reason, row.file.name)
+
+
+class JudgementData(Step[Judgements], _RowFiles):
+    """Read answers that were judged one by one: a prompt, its `completion`, and a `label` that is true or false.
+
+    The prompt and the answer stand in any of the formats that `chat-data` reads.
+    """
+
+    name: ClassVar[str] = "judgement-data"
+    extras: ClassVar[tuple[str, ...]] = ()
+
+    def run(self, work: Work) -> None:
+        """Write the judgements, and count what was left out."""
+        dropped: Counter[str] = Counter()
+        good = 0
+
+        def judgements() -> Iterator[Judgement]:
+            nonlocal good
+            for _, judgement in _read(self, work, self._judgement, dropped):
+                good += judgement.good
+                yield judgement
+
+        kept = Judgements.write(work.folder, judgements())
+        _count(work, "judgement", kept, dropped)
+        work.figure("judgements", {"good": good, "bad": kept - good})
+
+    def _judgement(self, row: FileRow, fields: dict[str, Any]) -> Judgement:
+        prompt, answer, good = verdict(fields)
+        return Judgement(str(fields.get("id") or row.place), prompt, answer, good, row.file.name)
 
 
 def _read(

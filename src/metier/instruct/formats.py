@@ -132,6 +132,36 @@ def choice(fields: Mapping[str, Any]) -> Choice:
     return Choice(prompt, chosen[0].content, rejected[0].content)
 
 
+class Verdict(NamedTuple):
+    """A prompt with one answer, and whether that is good."""
+
+    prompt: list[Message]
+    answer: str
+    good: bool
+
+
+_GOOD = ("true", "1", "1.0", "yes", "good", "up", "desirable")
+_BAD = ("false", "0", "0.0", "-1", "-1.0", "no", "bad", "down", "undesirable")
+
+
+def verdict(fields: Mapping[str, Any]) -> Verdict:
+    """Return a prompt, its answer and the field `label`: a row in any of the formats of conversations.
+
+    Raises:
+        BadRow: as `talk`; or there is no label, or one that is neither good nor bad.
+    """
+    said = fields.get("label")
+    if said in (None, ""):
+        raise BadRow(
+            "the row has no 'label'", ", ".join(fields), "add label: true or false, or set columns: {label: THEIR_NAME}"
+        )
+    word = str(said).strip().lower()
+    if word not in (*_GOOD, *_BAD):
+        raise BadRow("'label' is neither good nor bad", repr(said)[:80], "write true or false")
+    *prompt, answer = talk({name: value for name, value in fields.items() if name != "label"}).messages
+    return Verdict(prompt, answer.content, word in _GOOD)
+
+
 def _preference_prompt(fields: Mapping[str, Any]) -> list[Message]:
     if "prompt" in fields:
         return _turns(fields, "prompt", "user")

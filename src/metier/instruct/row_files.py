@@ -83,7 +83,9 @@ def _json(file: Path) -> Iterator[tuple[int, Any]]:
         if error.msg == "Extra data" and first.startswith("{") and first.rstrip().endswith("}"):
             yield from _lines(file)
             return
-        raise Mistake(f"{file.name} is not valid JSON", found=f"line {error.lineno}: {error.msg}") from error
+        found = f"line {error.lineno}: {error.msg}" if text.strip() else "an empty file"
+        hint = "write [{...}, {...}], or one JSON object a line in a file that ends in .jsonl"
+        raise Mistake(f"{file.name} is not valid JSON", found=found, hint=hint) from error
     if isinstance(whole, dict):
         lists = {name: value for name, value in whole.items() if isinstance(value, list)}
         whole = next(iter(lists.values())) if len(whole) == len(lists) == 1 else [whole]
@@ -118,7 +120,10 @@ def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
                     number += 1
                     yield number, row
     except pa.ArrowInvalid as error:
-        raise Mistake(f"{file.name} is not valid Parquet", found=str(error)[:200]) from error
+        found = str(error)[:200] if file.stat().st_size else "an empty file"
+        raise Mistake(
+            f"{file.name} is not valid Parquet", found=found, hint="copy it again, or export it anew"
+        ) from error
 
 
 def _parsed(text: str, place: str) -> Any:

@@ -12,7 +12,9 @@ import torch
 import transformers
 
 from metier.core import Host, Mistake
+from metier.core.processes import Processes
 from metier.train.adapt import precision_on
+from metier.train.distributed import layout
 from metier.train.options import Settings
 
 REPORT_TO = "METIER_REPORT_TO"
@@ -39,6 +41,7 @@ def arguments(
     host: Host,
     validated: bool = False,
     batch: int = 1,
+    uneven: bool = False,
 ) -> transformers.TrainingArguments:
     """Return the trainers' arguments.
 
@@ -46,6 +49,7 @@ def arguments(
         config: the class of the arguments, SFTConfig or DPOConfig.
         validated: whether there are rows whose loss is looked at during the training.
         batch: rows of a forward pass; a packed window is one.
+        uneven: whether `dealt` adds empty passes where processes cannot share those of a step evenly.
 
     Raises:
         Mistake: what is asked for is not to be had here.
@@ -65,7 +69,7 @@ def arguments(
         output_dir=str(folder),
         per_device_train_batch_size=batch,
         per_device_eval_batch_size=1,
-        gradient_accumulation_steps=shared(accumulate),
+        gradient_accumulation_steps=-(-accumulate // Processes.here().total) if uneven else shared(accumulate),
         num_train_epochs=1,  # the schedule holds the windows of all epochs
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
@@ -73,7 +77,9 @@ def arguments(
         max_grad_norm=settings.max_grad_norm or 0.0,  # 0 is the trainers' word for never
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        use_cpu=not gpu,
+        use_cpu=not gpu and layout() == "whole",
+        # On cores what cuts the weights has been joined already, in a way that the trainers would not find: `together`.
+        accelerator_config={"use_configured_state": not gpu and layout() != "whole"},
         seed=settings.seed,
         data_seed=settings.seed,
         gradient_checkpointing=settings.gradient_checkpointing,
@@ -111,7 +117,7 @@ def shared(accumulate: int) -> int:
     Raises:
         Mistake: they cannot be shared evenly.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = Processes.here().total
     if accumulate % processes:
         raise Mistake(
             f"an optimizer step's {accumulate} forward passes cannot be shared by {processes} processes",
@@ -123,7 +129,7 @@ def shared(accumulate: int) -> int:
 
 def is_first_process() -> bool:
     """Whether this is, of the processes that torchrun or accelerate started, the one that writes models."""
-    return os.environ.get("RANK", "0") == "0"
+    return Processes.here().first
 
 
 def _check(settings: Settings, gpu: bool) -> None:

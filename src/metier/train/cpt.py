@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from metier.core import Artifact, Estimate, Host, Mistake, Step, Work
 from metier.core.tokens import Tokens, document_end, vocabulary_digest
 from metier.core.types import TRAIN, Document, Documents, Model
-from metier.train.memory import estimate_of, window_tokens
+from metier.train.memory import config_in, estimate_of, pass_tokens
 from metier.train.options import Settings, TrainingStep
 from metier.train.packing import Group, Row, cut, optimizer_batches
 
@@ -73,7 +73,7 @@ class Cpt(TrainingStep):
         if validation:
             count = len(rows) + len(validation)
             work.count("row", count, len(rows), {"set aside for validation": len(validation)})
-        window = window_tokens(work.host, self.sequence_length)
+        window = pass_tokens(config_in(base), work.host, self.sequence_length, self, self.batch_tokens)
         groups = [Group((row,), 0) for row in rows]
         batches = optimizer_batches(groups, [group.tokens for group in groups], self.batch_tokens)
         plan = schedule([batches], window)
@@ -94,9 +94,8 @@ class Cpt(TrainingStep):
                 hint="name the same model in `pack.model` and in `cpt.base`, or one trained from it",
             )
         length = tokens.layout.sequence_length
-        plan = packed_schedule(
-            tokens, self.tokens, self.epochs, self.batch_tokens, window_tokens(work.host, length), self.seed
-        )
+        window = pass_tokens(config_in(base), work.host, length, self, self.batch_tokens)
+        plan = packed_schedule(tokens, self.tokens, self.epochs, self.batch_tokens, window, self.seed)
         packed, beyond = len(tokens), max(len(tokens) - plan.reads, 0)
         dropped = {"beyond the budget": beyond} if beyond else {}
         work.count("window", packed, packed - beyond, dropped, source="packed", made={"row": plan.reads})
@@ -114,7 +113,7 @@ class Cpt(TrainingStep):
     def estimate(self, host: Host) -> Estimate | None:
         """Return time, memory and disk where the base model's shape is known."""
         length = self.sequence_length if self.packed is None else getattr(self.packed, "sequence_length", 0)
-        return estimate_of(self.base, host, length, self.tokens, self)
+        return estimate_of(self.base, host, length, self.tokens, self, self.batch_tokens)
 
     def _rows(self, work: Work, tokenizer: Any) -> list[Row]:
         share = self.replay_share if self.replay is not None else 0.0

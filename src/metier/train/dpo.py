@@ -12,7 +12,7 @@ from metier.core import Estimate, Host, Mistake, Step, Work
 from metier.core.chat import Message
 from metier.core.types import Model, Preference, Preferences
 from metier.train.lint import lint
-from metier.train.memory import estimate_of, window_tokens
+from metier.train.memory import config_in, estimate_of, pass_tokens
 from metier.train.options import PairLoss, TrainingStep
 from metier.train.packing import Group, Row, common_prefix, optimizer_batches, shareable
 from metier.train.safety import check_ends, fit, preview, tell
@@ -25,6 +25,7 @@ class Dpo(TrainingStep):
     """
 
     name: ClassVar[str] = "dpo"
+    version: ClassVar[int] = 2  # the reference is worked out in the number format of the training
     extras: ClassVar[tuple[str, ...]] = ("train",)
 
     base: Step[Model] = Field(description="the model to start from, which is the reference too")
@@ -79,7 +80,8 @@ class Dpo(TrainingStep):
             order = list(groups)
             random.Random(f"{self.seed}/{epoch}").shuffle(order)
             epochs.append(optimizer_batches(order, [1] * len(order), self.batch_pairs))
-        window = window_tokens(work.host, self.sequence_length)
+        batch = self.batch_pairs * sum(group.tokens for group in groups) // len(groups)
+        window = pass_tokens(config_in(base), work.host, self.sequence_length, self, batch)
         plan = schedule(epochs, window)
         came = sum(len(row.ids) for group in groups for row in group.rows) * self.epochs
         dropped = {"of prompts and the template": came - plan.trained}
@@ -94,7 +96,8 @@ class Dpo(TrainingStep):
 
     def estimate(self, host: Host) -> Estimate | None:
         """Return memory and disk where the base model's shape is known."""
-        return estimate_of(self.base, host, self.sequence_length, step=self)
+        batch = 2 * self.batch_pairs * self.sequence_length
+        return estimate_of(self.base, host, self.sequence_length, step=self, batch=batch)
 
     def _groups(self, work: Work, pairs: Sequence[Preference], tokenizer: Any) -> list[Group]:
         sound = lint(pairs)

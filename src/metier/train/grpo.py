@@ -12,7 +12,7 @@ from metier.core.types import TRAIN, Conversation, Conversations, Model
 from metier.train.memory import estimate_of
 from metier.train.options import TrainingStep
 
-_NOT_HERE = ("validation_share", "neftune_noise_alpha", "compile", "liger")
+_NOT_HERE = ("validation_share", "pass_tokens", "neftune_noise_alpha", "compile", "liger")
 
 
 class Grpo(TrainingStep):

@@ -13,6 +13,10 @@ KEEP_BYTES = 1 << 30
 """Up to this much, d(log p)/d(logits) is kept for the way back; above it, it is worked out a second time."""
 
 
+CACHED_ROWS = 16
+"""Rows of logits that are turned into probabilities at a time on a CPU: 3 MB of a 49k vocabulary."""
+
+
 class TokenLogProbabilities(torch.autograd.Function):
     """log p(target) at N positions from hidden states [N, E] and the head's weight [V, E], a chunk at a time.
 
@@ -52,10 +56,11 @@ class TokenLogProbabilities(torch.autograd.Function):
         for index, start in enumerate(range(0, hidden.shape[0], ctx.rows)):
             chunk = slice(start, start + ctx.rows)
             slope_NV = kept[index] if ctx.kept else _slope(hidden[chunk], weight, targets_N[chunk])
-            slope_NV = slope_NV * grad_N[chunk, None].to(slope_NV.dtype)
-            grad_hidden[chunk] = slope_NV @ weight
+            # The narrow sides of the products are scaled, and not the slopes, whose rows are as long as the vocabulary.
+            scale_N1 = grad_N[chunk, None].to(hidden.dtype)
+            grad_hidden[chunk] = (slope_NV @ weight) * scale_N1
             if grad_weight is not None:
-                grad_weight += slope_NV.T @ hidden[chunk]
+                grad_weight += slope_NV.T @ (hidden[chunk] * scale_N1)
         return grad_hidden.to(ctx.in_dtypes[0]), grad_weight, None, None
 
 
@@ -69,14 +74,19 @@ def _chunk(
     hidden_NE: torch.Tensor, weight_VE: torch.Tensor, targets_N: torch.Tensor, slope: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return log p(target) [N] and, if wanted, its slope by the logits, onehot - p, [N, V] in the head's dtype."""
-    logits_NV = (hidden_NE @ weight_VE.T).float()
-    log_total_N = logits_NV.logsumexp(-1)
-    value_N = logits_NV.gather(1, targets_N[:, None])[:, 0] - log_total_N
-    if not slope:
-        return value_N, None
-    slope_NV = logits_NV.sub_(log_total_N[:, None]).exp_().neg_()
-    slope_NV.scatter_add_(1, targets_N[:, None], torch.ones_like(targets_N[:, None], dtype=torch.float32))
-    return value_N, slope_NV.to(hidden_NE.dtype)
+    logits_NV = hidden_NE @ weight_VE.T
+    value_N = logits_NV.new_empty(logits_NV.shape[0], dtype=torch.float32)
+    # A few rows at a time on CPU, so that they stay in its cache; the slopes take the place of the logits.
+    rows = CACHED_ROWS if logits_NV.device.type == "cpu" else max(1, logits_NV.shape[0])
+    for start in range(0, logits_NV.shape[0], rows):
+        part, targets_R1 = logits_NV[start : start + rows], targets_N[start : start + rows, None]
+        log_p_RV = part.float().log_softmax(-1)
+        value_N[start : start + rows] = log_p_RV.gather(1, targets_R1)[:, 0]
+        if slope:
+            slope_RV = log_p_RV.exp_().neg_()
+            slope_RV.scatter_add_(1, targets_R1, torch.ones_like(targets_R1, dtype=torch.float32))
+            part.copy_(slope_RV)
+    return value_N, logits_NV if slope else None
 
 
 def token_log_probabilities(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -9,8 +11,11 @@ from typing import Any
 
 from metier.core import Estimate, Host, Mistake, Step
 from metier.core.types import Shaped
+from metier.train.options import Settings, TrainingStep
 from metier.train.plan import Job, Layout, Plan, lay_out, machine_of, shape_of
-from metier.train.plan.job import Method, Optimizer, Precision
+from metier.train.plan.choose import USABLE
+from metier.train.plan.here import layout_here, machine_here
+from metier.train.plan.job import ON_CORES, ON_GPUS, Precision
 from metier.train.plan.memory import INTERPRETER
 
 _FORMATS: dict[str, Precision] = {"bf16": "mixed", "mixed": "mixed", "fp16": "fp16", "fp32": "fp32"}
@@ -18,6 +23,10 @@ _FORMATS: dict[str, Precision] = {"bf16": "mixed", "mixed": "mixed", "fp16": "fp
 
 _MERGING = {"lora": 4, "qlora": 12}
 """Bytes a parameter while an adapter is merged: the result in float32; from four bits, both ways and the values."""
+
+
+Trains = Settings | TrainingStep
+"""What says a training's method, precision, optimizer, adapter and checkpointing."""
 
 
 def parameters(config: Mapping[str, Any]) -> int:
@@ -34,54 +43,48 @@ def plan_of(
     *,
     window: int,
     trained: int,
-    method: Method = "full",
-    precision: str = "auto",
-    gradient_checkpointing: bool = False,
-    rank: int = 16,
-    trained_layers: int = 2,
-    optimizer: Optimizer = "adamw",
+    longest: int | None = None,
+    training: Trains | None = None,
     accumulate: int = 1,
     tokens: int | None = None,
+    here: bool = False,
 ) -> Plan:
     """Return the plan of a training on packed windows: one process, or one on each GPU of `host`.
 
     Args:
-        window: tokens of the longest forward pass.
+        window: tokens of the largest forward pass.
         trained: how many of them carry loss.
-        accumulate: passes of an optimizer step.
+        longest: tokens of the longest row, which a pass cannot be smaller than; None: the whole pass.
+        training: whose method, precision, optimizer, adapter and checkpointing count; None: all weights.
+        accumulate: passes of an optimizer step, of all processes together.
         tokens: to train on in all, where that is known.
+        here: whether to plan for the processes that are running, as torchrun and accelerate started them.
 
     Raises:
         Mistake: the config.json does not say the model's shape.
     """
-    machine = machine_of(host)
+    machine = machine_here(host, os.environ) if here else machine_of(host)
+    rows = max(1, window // longest) if longest else 1
+    checkpointing = "full" if training and training.gradient_checkpointing else "none"
+    if here:
+        layout = layout_here(os.environ, rows, checkpointing)  # type: ignore[arg-type]
+    else:
+        count = machine.all_devices
+        layout = Layout(rows, checkpointing, "ddp" if count > 1 else "none", data=count)  # type: ignore[arg-type]
+    passes = -(-accumulate // layout.data) if here else accumulate
     job = Job(
         shape_of(config),
-        method,
-        _format(precision, host),
-        sequence_length=window,
-        rows=accumulate * machine.all_devices,
-        rank=rank,
-        trained_layers=trained_layers,
+        training.method if training else "full",
+        _format(training.precision if training else "auto", host),
+        sequence_length=-(-window // rows),
+        rows=passes * rows * layout.data,
+        rank=training.lora.rank if training else 16,
+        trained_layers=training.trained_layers if training else 2,
         trained_share=trained / window,
-        optimizer=optimizer,
+        optimizer=training.optimizer if training else "adamw",
         tokens=tokens,
     )
-    sharding = "ddp" if machine.all_devices > 1 else "none"
-    checkpointing = "full" if gradient_checkpointing else "none"
-    layout = Layout(1, checkpointing, sharding, data=machine.all_devices)  # type: ignore[arg-type]
     return lay_out(job, layout, machine)
-
-
-def memory_bytes(config: Mapping[str, Any], window: int, trained: int) -> int:
-    """Return the peak memory of training all weights on CPU, on windows of `window` tokens, `trained` with loss.
-
-    Raises KeyError if the config.json does not say the model's shape.
-    """
-    try:
-        return plan_of(config, Host(1, 1, 1 << 40), window=window, trained=trained, precision="bf16").memory.peak
-    except Mistake as error:
-        raise KeyError(error.what) from error
 
 
 def config_of(base: Step[Any]) -> dict[str, Any] | None:
@@ -91,21 +94,48 @@ def config_of(base: Step[Any]) -> dict[str, Any] | None:
     return base.shape() if isinstance(base, Shaped) else None
 
 
+def config_in(folder: Path) -> dict[str, Any] | None:
+    """Return the config.json of a model folder, or None where there is none that can be read."""
+    try:
+        told = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
 def estimate_of(
-    base: Step[Any], host: Host, sequence_length: int, tokens: int | None = None, step: Step[Any] | None = None
+    base: Step[Any],
+    host: Host,
+    sequence_length: int,
+    tokens: int | None = None,
+    step: Trains | None = None,
+    batch: int | None = None,
 ) -> Estimate | None:
     """Return what training on windows of all-trained tokens needs at most; None if the model's shape is not known.
 
     Args:
         tokens: how many are trained on, where that is known.
-        step: the training, whose method, precision, optimizer, adapter and checkpointing count.
+        step: the training, whose method, precision, optimizer, adapter, checkpointing and passes count.
+        batch: tokens of an optimizer step at most, where that is known.
     """
     config = config_of(base)
     if config is None:
         return None
-    window = window_tokens(host, sequence_length)
+    window = max(sequence_length, pass_tokens(config, host, sequence_length, step, batch))
+    passes = -(-batch // window) if batch else 1
+    if batch:
+        window = min(window, max(sequence_length, batch))
     try:
-        plan = plan_of(config, host, window=window, trained=window, tokens=tokens, **_settings_of(step))
+        plan = plan_of(
+            config,
+            host,
+            window=window,
+            trained=window,
+            longest=sequence_length,
+            training=step,
+            accumulate=passes,
+            tokens=tokens,
+        )
     except Mistake:  # not shaped like a language model; the step itself will say so
         return None
     count, trained = plan.job.shape.parameters, plan.job.trained_parameters
@@ -116,21 +146,46 @@ def estimate_of(
     return Estimate(plan.seconds, memory, count * 4 + 2 * 12 * trained)
 
 
-def _settings_of(step: Step[Any] | None) -> dict[str, Any]:
-    names = ("method", "precision", "gradient_checkpointing", "trained_layers", "optimizer")
-    told = {name: getattr(step, name) for name in names if hasattr(step, name)}
-    if (adapter := getattr(step, "lora", None)) is not None:
-        told["rank"] = adapter.rank
-    return told
+def pass_tokens(
+    config: Mapping[str, Any] | None,
+    host: Host,
+    longest: int,
+    training: Trains | None = None,
+    batch: int | None = None,
+) -> int:
+    """Return how many tokens a forward pass takes at most on `host`; a longer row is a pass by itself.
 
+    What the step's `pass_tokens` says, else `ON_CORES` or, on GPUs, the largest half of half of `ON_GPUS` ... that is
+    predicted to fit. It is a field because the cut of an optimizer step into passes changes its gradient by rounding,
+    and so the bytes that are made; the loss itself is the same. Where it is None the host decides, as it decides about
+    `precision: auto`; a training that is resumed with another cut says so.
 
-def window_tokens(host: Host, sequence_length: int) -> int:
-    """Return how many tokens one forward pass takes on `host`, never less than the longest row.
-
-    On CPU 1024: half of that was a tenth slower with 135M parameters, and more was not tried. On a GPU 16,384, to keep
-    the multiprocessors busy.
+    Args:
+        config: the model's config.json; without one nothing is foretold.
+        longest: tokens of the longest row.
+        training: whose method, precision, optimizer, adapter and checkpointing count.
+        batch: tokens of an optimizer step; each process gets a part of it.
     """
-    return max(sequence_length, 16_384 if host.gpus else 1024)
+    told = getattr(training, "pass_tokens", None)
+    if told is not None:
+        return int(told)
+    if not host.gpus:
+        return max(longest, ON_CORES)
+    size = max(longest, ON_GPUS)
+    processes = machine_here(host, os.environ).all_devices
+    if batch:
+        size = min(size, max(longest, -(-batch // processes)))
+    while config is not None and size > longest:
+        passes = -(-batch // size) if batch else 2 * processes
+        more = {"longest": longest, "training": training, "accumulate": passes, "here": True}
+        try:
+            plan = plan_of(config, host, window=size, trained=size, **more)  # type: ignore[arg-type]
+        except Mistake:
+            break
+        if plan.memory.peak <= USABLE * plan.machine.memory:
+            break
+        size = max(longest, size // 2)
+    return size
 
 
 def _format(precision: str, host: Host) -> Precision:

@@ -11,6 +11,7 @@ import torch
 
 from metier.core import Host, Mistake
 from metier.train.attention import prepared, register
+from metier.train.base import check_finite, load_whole
 from metier.train.loss import token_log_probabilities
 from metier.train.packing import NOT_TRAINED
 
@@ -57,27 +58,13 @@ def load_plain(folder: Path, dtype: torch.dtype, attention: str, quantization: A
     Args:
         attention: its implementation, by transformers' name.
     """
-    from transformers import AutoModelForCausalLM
-
-    try:
-        network = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation=attention, quantization_config=quantization
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise Mistake(
-            "the base model cannot be loaded for training",
-            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            hint=f"{folder} needs config.json and *.safetensors of a causal language model",
-        ) from error
-    broken = sum(
-        not bool(torch.isfinite(weight).all()) for weight in network.parameters() if weight.is_floating_point()
-    )
-    if broken:
-        raise Mistake(
-            "the base model holds numbers that are not finite",
-            found=f"{broken} tensors with NaN or infinity",
-            hint="its file is damaged, or its training diverged: take an earlier model",
-        )
+    network = load_whole(folder, dtype=dtype, attn_implementation=attention, quantization_config=quantization)
+    check_finite(network)
+    for part in network.modules():
+        # bitsandbytes lays 4-bit weights out anew at the first evaluation on a CPU, and reads that layout wrongly on the
+        # way back: gradients would be wrong without a word.
+        if hasattr(part, "support_avx512bf16_for_cpu"):
+            part.support_avx512bf16_for_cpu = False
     return network
 
 
@@ -90,17 +77,24 @@ def score_trained_only(network: Any) -> Any:
     Raises:
         Mistake: the model's head does more than a matrix product.
     """
-    config = network.config.get_text_config()
-    scaled = [name for name in _SCALED_HEADS if getattr(config, name, None) not in (None, 1.0)]
-    head = network.get_output_embeddings()
-    if scaled or getattr(head, "bias", None) is not None:
+    terms, head = head_terms(network), network.get_output_embeddings()
+    if terms:
         raise Mistake(
-            f"the head of {config.model_type} models is not supported in training",
-            found=", ".join(scaled) or "a head with a bias",
+            f"the head of {network.config.get_text_config().model_type} models is not supported in training",
+            found=", ".join(terms),
             hint="choose a model of the Llama, Qwen or SmolLM families",
         )
     network.forward = MethodType(_trained_log_probabilities, network)
+    head.forward = MethodType(_score, head)
     return network
+
+
+def head_terms(network: Any) -> list[str]:
+    """Return what a model's head does besides a matrix product: nothing, for most models."""
+    config = network.config.get_text_config()
+    scaled = [name for name in _SCALED_HEADS if getattr(config, name, None) not in (None, 1.0)]
+    bias = getattr(network.get_output_embeddings(), "bias", None)
+    return scaled if bias is None else [*scaled, "a head with a bias"]
 
 
 def _trained_log_probabilities(
@@ -111,11 +105,22 @@ def _trained_log_probabilities(
         input_ids=input_ids, position_ids=position_ids, use_cache=False, blocks=prepared(blocks, device)
     ).last_hidden_state[0]
     trained = (targets != NOT_TRAINED).nonzero()[:, 0]
+    # The head is called, and not its weight read: where weights are cut over processes, a call puts them together.
+    found: torch.Tensor = self.get_output_embeddings()(states_TE[trained], targets[trained])
+    return found
+
+
+def _score(self: Any, states: torch.Tensor, targets_N: torch.Tensor | None = None) -> torch.Tensor:
+    """Return log-probabilities [N] of targets from states [N, E], or where none are told logits: a head's forward."""
+    if targets_N is None:
+        logits: torch.Tensor = type(self).forward(self, states)
+        return logits
+    device = states.device
     # Autocast has no say inside a custom function, so the head asks for its number format here.
     enabled = torch.is_autocast_enabled(device.type)
-    dtype = torch.get_autocast_dtype(device.type) if enabled else states_TE.dtype
+    dtype = torch.get_autocast_dtype(device.type) if enabled else states.dtype
     with torch.autocast(device.type, enabled=False):
-        return token_log_probabilities(states_TE[trained], self.get_output_embeddings().weight, targets[trained], dtype)
+        return token_log_probabilities(states, self.weight, targets_N, dtype)
 
 
 def bf16_pays(host: Host) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from metier.core import Step
 from metier.core.types import Model
+from metier.train.watch.options import Watch
 
 Method = Literal["full", "lora", "qlora", "freeze"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
@@ -54,6 +55,7 @@ class Settings(NamedTuple):
     liger: bool = False
     evaluations: int = 10
     patience: int | None = None
+    watch: Watch = Watch()
 
     @property
     def adapter(self) -> bool:
@@ -63,6 +65,8 @@ class Settings(NamedTuple):
 
 class TrainingStep(Step[Model]):
     """Fields of every training on a fixed set of rows."""
+
+    on_all_processes: ClassVar[bool] = True
 
     learning_rate: float | None = Field(None, gt=0, description="peak of the learning rate; None: by method")
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps over which the learning rate rises")
@@ -82,6 +86,12 @@ class TrainingStep(Step[Model]):
     gradient_checkpointing: bool = Field(
         False, description="work activations out twice instead of keeping them: less memory, a third more time"
     )
+    pass_tokens: int | None = Field(
+        None,
+        ge=16,
+        description="tokens of a forward pass at most, the longest row apart; fewer need less memory. "
+        "None: 1024 on cores, on GPUs up to 16,384 as the plan says that they fit",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout of attention weights")
     neftune_noise_alpha: float | None = Field(
         None, gt=0, description="noise on the embeddings, scaled by each row's length (NEFTune, Jain et al. 2023: 5)"
@@ -93,6 +103,10 @@ class TrainingStep(Step[Model]):
     )
     evaluations: int = Field(10, ge=1, description="how often the loss on those rows is looked at")
     patience: int | None = Field(None, ge=1, description="stop after so many looks without a better loss; None: never")
+    watch: Watch = Field(
+        Watch(),
+        description="what is watched while it trains, and what is done about it, see `docs/how-to/read-the-watch.md`",
+    )
     seed: int = Field(0, description="seed of the order of rows")
 
     @model_validator(mode="after")

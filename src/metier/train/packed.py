@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from metier.core.permutation import Permutation
 from metier.core.tokens import Attention, PackedWindow, Tokens
 from metier.train.packing import NOT_TRAINED, Block, Window
-from metier.train.schedule import Schedule
+from metier.train.schedule import Parts, Schedule
 from metier.train.trainer import PackedTrainer
 
 _NO_CHANNEL = "-"
@@ -132,11 +132,12 @@ class PackedSchedule(Schedule):
         return [0, *sums[ends].tolist()]
 
     @property
-    def fingerprint(self) -> str:
-        """A digest of what is read and how it is cut into steps: a checkpoint of another course is not resumed."""
-        windows = self._windows
-        told = (windows.artifact.record.output_sha256, tuple(windows.course))
-        return hashlib.sha256(repr(told).encode()).hexdigest()
+    def parts(self) -> Parts:
+        """Digests of the shards, of what is read of them in which order, and of how that is cut into passes."""
+        windows, per_step, per_pass, epochs, seed = self._windows.course
+        told = (windows, per_step, epochs, seed), per_pass
+        order, cut = (hashlib.sha256(repr(part).encode()).hexdigest() for part in told)
+        return Parts(self._windows.artifact.record.output_sha256, order, cut)
 
 
 def edges_of(course: Course) -> NDArray[np.int64]:

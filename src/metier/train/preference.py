@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple
@@ -11,14 +10,11 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 import trl
 
-from metier.core import Failure
 from metier.core.files import write_json_atomic
 from metier.train.collate import collate
 from metier.train.options import PairLoss
 from metier.train.pair_loss import Pairs, pair_loss
 from metier.train.trainer import Packed
-
-_STEPS_WATCHED = 10
 
 
 class Objective(NamedTuple):
@@ -49,8 +45,6 @@ class PreferenceTrainer(Packed, trl.DPOTrainer):
         self.objective, self.most_lost = objective, most_lost
         self.reference: dict[str, list[float]] = {}
         self._seen: list[torch.Tensor] = []
-        self._lost: deque[float] = deque(maxlen=_STEPS_WATCHED)
-        self._warned = False
 
     def _prepare_dataset(self, dataset: Any, *_args: Any) -> Any:
         return dataset  # pairs were rendered and cut before
@@ -85,7 +79,8 @@ class PreferenceTrainer(Packed, trl.DPOTrainer):
                     for index in range(0, len(sums_R), 2):
                         self.reference[window.names[index]] = sums_R[index : index + 2]
                 bar.advance(len(window.ids))
-        write_json_atomic(path, {"fingerprint": self.checkpoints.fingerprint, "nats": self.reference})
+        if self.is_world_process_zero():
+            write_json_atomic(path, {"fingerprint": self.checkpoints.fingerprint, "nats": self.reference})
 
     def weight_of(self, inputs: dict[str, Any]) -> int:
         """How much a window counts in the mean of its optimizer step: its pairs."""
@@ -116,26 +111,18 @@ class PreferenceTrainer(Packed, trl.DPOTrainer):
         return losses_P.sum() / num_items_in_batch * self.accelerator.num_processes
 
     def step_figures(self) -> dict[str, float]:
-        """Return means over the pairs of the last step, in nats; watch that chosen answers do not collapse.
+        """Return means over the pairs of the last step, in nats.
 
-        Raises:
-            Failure: they did: the loss can fall while both answers become unlikely.
+        lost: nats a token that chosen answers lost against the reference. The watch bounds it: the loss can fall while
+        both answers become unlikely.
         """
         seen_FP = torch.cat(self._seen, dim=1)
         self._seen.clear()
-        chosen, rejected, margin, right, _, _ = seen_FP.mean(1).tolist()
-        self._lost.append(-float(seen_FP[4].sum() / seen_FP[5].sum()))
-        lost = sum(self._lost) / len(self._lost)
-        if lost > self.most_lost:
-            raise Failure(
-                "the training makes even the chosen answers unlikely",
-                found=f"they lost {lost:.2f} nats a token against the reference, over {len(self._lost)} steps",
-                hint="lower the learning rate, or raise beta",
-            )
-        if lost > self.most_lost / 2 and not self._warned:
-            self._warned = True
-            self.work.warn(f"chosen answers lost {lost:.2f} nats a token; the training stops at {self.most_lost:g}")
-        return {"chosen": chosen, "rejected": rejected, "margin": margin, "accuracy": right}
+        # Of all processes together: of a small step one may have had no pairs.
+        sums_F = torch.cat([seen_FP.sum(1), seen_FP.new_tensor([seen_FP.shape[1]])])
+        *sums, lost, tokens, pairs = self.accelerator.gather(sums_F[None]).sum(0).tolist()
+        chosen, rejected, margin, right = (value / pairs for value in sums)
+        return {"chosen": chosen, "rejected": rejected, "margin": margin, "accuracy": right, "lost": -lost / tokens}
 
 
 def adapter_off(model: Any) -> AbstractContextManager[None]:

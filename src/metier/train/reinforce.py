@@ -16,18 +16,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 import trl
 
-from metier.core import Artifact, Work
+from metier.core import Artifact, Failure, Mistake, Work
 from metier.core.chat import Message
 from metier.core.files import write_json_atomic
 from metier.core.progress import Bar
 from metier.core.scorers import scorer_for
+from metier.core.template import Template
 from metier.core.types import Conversation
 from metier.train.adapt import plain_network_for
 from metier.train.adapter import keep_adapter, merged
 from metier.train.arguments import arguments, is_first_process
 from metier.train.checkpoint import Checkpoints, step_of
-from metier.train.network import load_tokenizer
-from metier.train.tune import peak_memory_bytes, quiet, save
+from metier.train.distributed import from_first, layout
+from metier.train.identity import identity_of
+from metier.train.network import head_terms, load_tokenizer
+from metier.train.rehearse import peak_memory_bytes
+from metier.train.rollout import Drawing, plain, scored
+from metier.train.tune import quiet, save
+from metier.train.watch.guard import figures as watched_figures
+from metier.train.watch.samples import Asked
 from metier.train.watched import Watched
 from metier.train.weights.closeness import rows_of
 
@@ -40,6 +47,7 @@ _CHECKPOINTS = "checkpoints"
 _THOUGHT = "</think>"
 _FLAT_STEPS = 10  # steps without one group whose grades differ, after which it is said that nothing is learnt
 _ROWS_COMPARED = 8
+_WATCHED = 2  # prompts whose greedy answers the watch looks at
 _FIGURES = {
     "reward": "reward",
     "reward_std": "reward_std",
@@ -52,7 +60,13 @@ _FIGURES = {
 
 
 class RewardTrainer(Watched, trl.GRPOTrainer):
-    """TRL's GRPO trainer whose rewards are scorers."""
+    """TRL's GRPO trainer whose rewards are scorers.
+
+    In one process answers are drawn by the house's engine and scored in packed windows. Where weights are shared out
+    over several processes, or the architecture is one that these do not know, TRL's own ways are taken.
+    """
+
+    supervised = False
 
     def __init__(
         self,
@@ -103,9 +117,13 @@ class RewardTrainer(Watched, trl.GRPOTrainer):
         if hasattr(network, "peft_config") and "ref" in network.peft_config:
             network.delete_adapter("ref")  # the reference is the base without an adapter
         network.config.pad_token_id, network.generation_config.pad_token_id = ends
-        self.watch(settings, work, Checkpoints(folder, fingerprint(prompts, options)))
+        told = identity_of({"prompts or settings": fingerprint(prompts, options)}, settings, work)
+        self.watch(settings, work, Checkpoints(folder, told, work.warn))
         self._scorers: dict[str, Any] = {}
         self._flat = 0
+        self._drawing: Drawing | None = None
+        self._draws = self.args.world_size == 1
+        self._packs = self.args.world_size == 1 and not head_terms(plain(network))
 
     def grades(self, completions: Sequence[Any], row: Sequence[int], **_: Any) -> list[float]:
         """Return the grade of each answer by the scorer that its row names, and keep answers and reasons.
@@ -126,6 +144,60 @@ class RewardTrainer(Watched, trl.GRPOTrainer):
         with (self.work.folder / TRACES).open("a", encoding="utf-8") as out:
             out.write("".join(line + "\n" for line in lines))
         return found
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *others: Any, **more: Any) -> Any:
+        if self._draws and self._drawing is None:
+            self._begin_drawing()
+        if self._drawing is None:
+            return super()._generate_single_turn(prompt_ids, *others, **more)
+        # Of the step alone: a resumed training draws what an uninterrupted one does.
+        seed = int.from_bytes(hashlib.sha256(f"{self.settings.seed}/{self.state.global_step}".encode()).digest()[:7])
+        with self.accelerator.autocast():
+            answers = self._drawing.answers(prompt_ids, self.temperature, self.max_completion_length, seed)
+        return answers, None
+
+    def _begin_drawing(self) -> None:
+        host = self.work.host
+        memory_bytes = host.gpus[0].memory_bytes if self.accelerator.device.type == "cuda" else host.memory_bytes
+        try:
+            with self.accelerator.autocast():
+                self._drawing = Drawing(self.model, frozenset(self.eos_token_ids), memory_bytes)
+        except Failure as error:
+            self._draws = False
+            self.work.say(f"answers are drawn by transformers, more slowly: {error.what}")
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **others: Any,
+    ) -> Any:
+        if self._packs and not compute_aux_loss and all(value is None for value in others.values()):
+            try:
+                with self.accelerator.autocast():
+                    found = scored(
+                        model, input_ids, attention_mask, logits_to_keep, self.temperature, entropy=compute_entropy
+                    )
+                return found.log_p, found.entropy, None
+            except Mistake as error:
+                self._packs = False
+                self.work.say(f"answers are scored row by row, more slowly: {error.what}")
+        return super()._get_per_token_logps_and_entropies(
+            model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss, **others
+        )
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        # An answer as good as the mean of its group has no gradient, and "dapo" divides by the tokens of the whole
+        # step: it need not be read. Its tokens are then missing in the entropy that is logged.
+        if self.loss_type == "dapo" and self.beta == 0.0:
+            inputs = with_gradient(inputs)
+        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        return loss
 
     def passed(self, step: int, loss: float, figures: Mapping[str, float]) -> dict[str, float]:
         """Move the bar on by a step; say once if the grades teach nothing."""
@@ -153,13 +225,20 @@ def reinforce(base: Path, tokenizer: Any, prompts: Sequence[Conversation], optio
         Mistake: the model cannot be trained here, or a row cannot be graded.
         Failure: the training diverged, or the saved model is not the trained one.
     """
-    done, settings = work.folder / _DONE, options.settings()
+    done, settings = work.shared / _DONE, options.settings()
     told = json.loads(done.read_text()) if done.is_file() else {}
     if told.get("fingerprint") != fingerprint(prompts, options):
         quiet()
         torch.set_num_threads(work.host.threads)
         torch.manual_seed(settings.seed)
+        if layout() != "whole":
+            raise Mistake(
+                "grpo runs on several processes that each hold the whole model",
+                found=layout(),
+                hint="start it with torchrun alone, without accelerate's configuration; method: lora needs less memory",
+            )
         network = plain_network_for(base, settings, work.host)
+        check_lengths(tokenizer, prompts, options.max_tokens, network.config.get_text_config())
         figures = _train(network, tokenizer, prompts, options, work)
         if not is_first_process():
             return
@@ -172,6 +251,8 @@ def reinforce(base: Path, tokenizer: Any, prompts: Sequence[Conversation], optio
         save(network, load_tokenizer(base), work.folder / "model")  # as it was: TRL writes into the one it is given
         told = {"fingerprint": fingerprint(prompts, options), "figures": figures}
         write_json_atomic(done, told)
+    if not is_first_process():
+        return
     shutil.rmtree(work.folder / _CHECKPOINTS, ignore_errors=True)
     for name, value in told["figures"].items():
         work.figure(name, value)
@@ -179,31 +260,71 @@ def reinforce(base: Path, tokenizer: Any, prompts: Sequence[Conversation], optio
 
 def _train(network: Any, tokenizer: Any, prompts: Sequence[Conversation], options: Grpo, work: Work) -> dict[str, Any]:
     with work.progress("reinforce", total=options.steps, unit="steps") as bar:
-        trainer = RewardTrainer(network, tokenizer, prompts, options, work.folder / _CHECKPOINTS, work, bar)
-        resume = trainer.checkpoints.newest()
+        trainer = RewardTrainer(network, tokenizer, prompts, options, work.shared / _CHECKPOINTS, work, bar)
+        drawn = options.steps * options.prompts_per_step * options.generations * options.max_tokens
+        trainer.look_with(tokenizer, [], drawn, first_prompts(tokenizer, prompts))
+        resume = from_first(trainer.checkpoints.newest)
         before = step_of(resume) if resume else 0
         if resume is not None:
             work.event("resume", step=before, of=options.steps)
             work.say(f"going on from step {before} of {options.steps}")
         forget_traces(work.folder / TRACES, before)
+        work.event("training", of=options.steps)
         bar.resume_at(before)
         start = time.monotonic()
         trainer.run(resume)
         seconds = time.monotonic() - start
     steps = {event["step"]: event for event in Artifact(work.folder).events("log")}
-    rewards = [event["reward"] for _, event in sorted(steps.items()) if "reward" in event]
-    tenth = max(1, len(rewards) // 10)
+    logged = [event for _, event in sorted(steps.items())]
     return {
         "steps": options.steps,
         "answers": options.steps * options.prompts_per_step * options.generations,
-        "reward": {
-            "first": round(sum(rewards[:tenth]) / tenth, 4),
-            "last": round(sum(rewards[-tenth:]) / tenth, 4),
-        },
+        **{name: ends_of([event[name] for event in logged if name in event]) for name in ("reward", "groups_alike")},
         "seconds_per_step": round(seconds / max(1, options.steps - before), 3),
         "peak_memory_bytes": peak_memory_bytes(work.host),
+        "watch": watched_figures(work, trainer.guard),
         "checkpoints_resumed_from": [event["step"] for event in Artifact(work.folder).events("resume")],
     }
+
+
+def first_prompts(tokenizer: Any, prompts: Sequence[Conversation]) -> list[Asked]:
+    """Return the first prompts as the watch asks them."""
+    template = Template(tokenizer)
+    return [Asked(list(template.render(asked(row), generate=True).ids), False, False) for row in prompts[:_WATCHED]]
+
+
+def ends_of(values: Sequence[float]) -> dict[str, float]:
+    """Return the means of the first and of the last tenth of a training's steps."""
+    tenth = max(1, len(values) // 10)
+    return {"first": round(sum(values[:tenth]) / tenth, 4), "last": round(sum(values[-tenth:]) / tenth, 4)}
+
+
+def with_gradient(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pass of B answers without those whose advantage is 0; one answer is left if all are so."""
+    kept_B = inputs["advantages"] != 0
+    if not bool(kept_B.any()):
+        kept_B[0] = True
+    rows = len(kept_B)
+    return {
+        name: value[kept_B] if torch.is_tensor(value) and value.dim() and len(value) == rows else value
+        for name, value in inputs.items()
+    }
+
+
+def check_lengths(tokenizer: Any, prompts: Sequence[Conversation], max_tokens: int, config: Any) -> None:
+    """Raise Mistake, naming the row, if a prompt and the longest answer to it are more than the model reads."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is None:
+        return
+    template = Template(tokenizer)
+    for row in prompts:
+        tokens = len(template.render(asked(row), generate=True).ids)
+        if tokens + max_tokens > limit:
+            raise Mistake(
+                f"row {row.id} leaves no room for an answer",
+                found=f"{tokens} tokens, and max_tokens {max_tokens}; the model reads {limit}",
+                hint="lower max_tokens, or leave the row out",
+            )
 
 
 def order(prompts: int, count: int, seed: int) -> list[int]:
@@ -244,7 +365,7 @@ def forget_traces(path: Path, step: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # a completion may hold U+2028
         try:
             told = json.loads(line)
         except json.JSONDecodeError:  # cut short by a kill
@@ -256,7 +377,8 @@ def forget_traces(path: Path, step: int) -> None:
 
 def fingerprint(prompts: Sequence[Conversation], options: Grpo) -> str:
     """Return a digest of prompts, checks and settings: a checkpoint of others is not resumed."""
-    digest = hashlib.sha256(repr((options.settings(), options.steps, options.prompts_per_step)).encode())
+    told = options.model_dump(exclude={"base", "data"})
+    digest = hashlib.sha256(repr((options.settings(), sorted(told.items()))).encode())
     for row in prompts:
         digest.update(repr((asked(row), row.check)).encode())
     return digest.hexdigest()

@@ -166,29 +166,39 @@ def stop_ids(base: Path, tokenizer: Any) -> set[int]:
 
 def preview(windows: Sequence[Window], tokenizer: Any, path: Path) -> None:
     """Write the first rows as the trainer gets them, what is trained between ⟦ and ⟧, to a text file."""
-    from metier.train.collate import collate
-
     parts = []
     for window in windows[:_ROWS_SHOWN]:
-        inputs = collate([window])
-        ids, targets = inputs["input_ids"][0].tolist(), inputs["targets"].tolist()
-        of_row = inputs["rows"].tolist()
-        where = [at for at in range(len(ids)) if of_row[at] == 0]
-        # A target is the token of the next position, so what is trained is what comes after a position with a target.
-        trained = [False] + [targets[at] != NOT_TRAINED for at in where[:-1]]
-        text = "".join(
-            ("⟦" + tokenizer.decode([ids[at] for at, _ in part]) + "⟧")
-            if is_trained
-            else tokenizer.decode([ids[at] for at, _ in part])
-            for is_trained, part in _stretches(zip(where, trained, strict=True))
-        )
-        parts.append(f"=== {inputs['names'][0]}: {len(where)} tokens, {sum(trained)} trained\n{text}\n")
+        row = shown(window, tokenizer)
+        text = "".join(f"⟦{part}⟧" if trained else part for part, trained in row.parts)
+        parts.append(f"=== {row.name}: {row.tokens} tokens, {row.trained} trained\n{text}\n")
     path.write_text("\n".join(parts), encoding="utf-8")
 
 
-def _stretches(pairs: Any) -> Iterator[tuple[bool, list[tuple[int, bool]]]]:
-    for trained, part in groupby(pairs, key=lambda pair: pair[1]):
-        yield trained, list(part)
+class Shown(NamedTuple):
+    """A row as the trainer gets it: name, tokens and how many are trained, its text in parts of (text, trained)."""
+
+    name: str
+    tokens: int
+    trained: int
+    parts: list[tuple[str, bool]]
+
+
+def shown(window: Window, tokenizer: Any) -> Shown:
+    """Return the first row of a window, from the tensors of the trainer's own collator."""
+    from metier.train.collate import collate
+
+    inputs = collate([window])
+    ids, targets = inputs["input_ids"][0].tolist(), inputs["targets"].tolist()
+    of_row = inputs["rows"].tolist()
+    where = [at for at in range(len(ids)) if of_row[at] == 0]
+    # A target is the token of the next position, so what is trained is what comes after a position with a target.
+    trained = [False] + [targets[at] != NOT_TRAINED for at in where[:-1]]
+    parts = [
+        (str(tokenizer.decode([ids[at] for at, _ in part])), is_trained)
+        for is_trained, stretch in groupby(zip(where, trained, strict=True), key=lambda pair: pair[1])
+        for part in [list(stretch)]
+    ]
+    return Shown(inputs["names"][0], len(where), sum(trained), parts)
 
 
 def _answers(targets: Sequence[int], rows: Sequence[int]) -> Iterator[tuple[int, list[int]]]:

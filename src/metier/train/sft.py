@@ -12,7 +12,7 @@ from pydantic import Field
 from metier.core import Estimate, Host, Mistake, Step, Work
 from metier.core.types import TRAIN, Conversation, Conversations, Documents, Model
 from metier.train.cpt import count_drawn, draw, read_pieces
-from metier.train.memory import estimate_of, window_tokens
+from metier.train.memory import config_in, estimate_of, pass_tokens
 from metier.train.options import TrainingStep
 from metier.train.packing import Group, Row, optimizer_batches, share_prefixes
 from metier.train.safety import Fit, TooLong, check_ends, fit, preview, runs, tell
@@ -55,7 +55,8 @@ class Sft(TrainingStep):
 
     def estimate(self, host: Host) -> Estimate | None:
         """Return memory and disk where the base model's shape is known."""
-        return estimate_of(self.base, host, self.sequence_length, step=self)
+        batch = self.batch_rows * self.sequence_length
+        return estimate_of(self.base, host, self.sequence_length, step=self, batch=batch)
 
 
 def fine_tune(
@@ -93,7 +94,8 @@ def fine_tune(
     _count(work, conversations, train, kept, len(validation), source)
     of_text = _text_rows(work, text, tokenizer, options) if text is not None else []
     rows = rows + of_text
-    window = window_tokens(work.host, options.sequence_length)
+    batch = options.batch_rows * sum(len(row.ids) for row in rows) // max(1, len(rows))
+    window = pass_tokens(config_in(base), work.host, options.sequence_length, options, batch)
     plan = schedule(
         epoch_batches(rows, options.epochs, options.batch_rows, options.sequence_length, options.seed), window
     )

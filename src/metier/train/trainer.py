@@ -16,9 +16,13 @@ import trl
 
 from metier.core import Work
 from metier.core.progress import Bar
+from metier.train.adapt import precision_on
 from metier.train.arguments import arguments
+from metier.train.base import check_ids
 from metier.train.checkpoint import Checkpoints
 from metier.train.collate import WindowCollator, window_indexes
+from metier.train.distributed import dealt, layout, rehearse_cut, save_whole
+from metier.train.identity import identity_of
 from metier.train.neftune import Noise, row_lengths
 from metier.train.options import Settings
 from metier.train.packing import Window
@@ -57,11 +61,21 @@ class Packed(Watched):
         validation: Sequence[Window] = (),
     ) -> None:
         ends = network.config.pad_token_id, network.generation_config.pad_token_id
+        check_ids(network, tokenizer, schedule.windows, validation)
         config = partial(self.config_class, **self.config_options)
         super().__init__(
             model=network,
-            args=arguments(config, folder, schedule.steps, schedule.accumulate, settings, work.host, bool(validation)),
-            train_dataset=window_indexes(schedule.windows),
+            args=arguments(
+                config,
+                folder,
+                schedule.steps,
+                schedule.accumulate,
+                settings,
+                work.host,
+                bool(validation),
+                uneven=True,
+            ),
+            train_dataset=window_indexes(schedule.windows, dealt(len(schedule.windows), schedule.accumulate)),
             eval_dataset=window_indexes(validation) if validation else None,
             data_collator=WindowCollator(schedule.windows),
             processing_class=tokenizer,
@@ -70,7 +84,12 @@ class Packed(Watched):
         # to differ from its base in what was not trained.
         network.config.pad_token_id, network.generation_config.pad_token_id = ends
         self.processing_class = None
-        self.watch(settings, work, Checkpoints(folder, schedule.fingerprint), bool(validation))
+        parts = schedule.parts
+        data = {"rows": parts.rows, "order of the rows": parts.order, **self.more_data()}
+        precision = precision_on(work.host, settings.precision)
+        identity = identity_of(data, settings, work, cut=parts.cut, precision=precision)
+        self.watch(settings, work, Checkpoints(folder, identity, work.warn), bool(validation))
+        self.checkpoints.refuse_others()
         self.schedule, self.bar = schedule, bar
         self.validation = Validation(self, validation, folder)
         self.tokens_by_step = schedule.tokens_by_step
@@ -78,8 +97,30 @@ class Packed(Watched):
         alpha = settings.neftune_noise_alpha
         self.noise = Noise(network.get_input_embeddings(), alpha) if alpha else None
 
+    def more_data(self) -> dict[str, str]:
+        """Return digests of what is trained on besides the windows, by what they are of."""
+        return {}
+
     def prepare(self) -> None:
         """Do what has to be done with the base weights, before any training or resuming."""
+
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:
+        """Let the trainer cut and wrap the model; what needs it so is done right then. Called by `train`."""
+        made = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        if layout() != "whole":
+            self.prepare()
+            if resume_from_checkpoint is None:
+                rehearse_cut(self, self.schedule.windows[longest(self.schedule.windows)])
+                if self.validation.windows:
+                    self.work.event("validation", step=0, loss=round(self.validation.loss(), 5))
+        return made
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the model; of one that is cut the trained weights, put together, and none beside a checkpoint's own."""
+        if layout() == "whole":
+            super().save_model(output_dir, _internal_call)
+        elif not _internal_call:
+            save_whole(self.model, Path(output_dir or self.args.output_dir))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         # The schedule is already in order: what is trained when depends on nothing but the rows and the seed.

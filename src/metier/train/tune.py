@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
-import resource
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -14,19 +13,21 @@ from typing import Any
 
 import torch
 
-from metier.core import Artifact, Failure, Host, Mistake, Work
+from metier.core import Artifact, Failure, Work
 from metier.core.files import write_json_atomic
 from metier.train.adapt import network_for
 from metier.train.adapter import keep_adapter, merged, rows_of
 from metier.train.arguments import is_first_process
 from metier.train.checkpoint import step_of
-from metier.train.memory import plan_of
+from metier.train.distributed import filled, from_first, layout, threads, together, whole_weights
 from metier.train.network import load_tokenizer
 from metier.train.options import Settings
 from metier.train.packing import Window
-from metier.train.rehearse import rehearse
+from metier.train.rehearse import check_plan, differing, peak_memory_bytes, rehearse, return_freed_memory
 from metier.train.schedule import Schedule
-from metier.train.trainer import Packed, PackedTrainer, longest
+from metier.train.trainer import Packed, PackedTrainer
+from metier.train.validation import best_weights
+from metier.train.watch.guard import figures as watched_figures
 
 _CHECKPOINTS = "checkpoints"
 _DONE = ".trained.json"  # the model is saved; hidden, so that its figures are no part of what was made
@@ -55,20 +56,26 @@ def tune(
         Mistake: the model cannot be trained here.
         Failure: the training diverged, or the saved model is not the trained one.
     """
-    done = work.folder / _DONE
+    done = work.shared / _DONE
     fingerprint = schedule.fingerprint
     told = json.loads(done.read_text()) if done.is_file() else {}
     if told.get("fingerprint") != fingerprint:
         quiet()
         _return_freed_memory()
-        torch.set_num_threads(work.host.threads)
-        torch.manual_seed(settings.seed)
-        network = network_for(base, settings, work.host)
-        _check_memory(network, schedule, settings, work)
-        before = dict(work.figures)
-        figures = _train(network, load_tokenizer(base), schedule, settings, work, trainer_class, validation)
+        torch.set_num_threads(threads(work.host))
+        check_plan(base, schedule, settings, work)
+        before, whole = dict(work.figures), layout() == "whole"
+        with together(work.host):
+            torch.manual_seed(settings.seed)
+            network = network_for(base, settings, work.host)
+            figures = _train(network, load_tokenizer(base), schedule, settings, work, trainer_class, validation)
+            weights = {} if whole else whole_weights(network)
+        _free_trainer(network)
         if not is_first_process():
             return
+        if not whole:
+            best = best_weights(work.shared / _CHECKPOINTS) if validation else None
+            network = filled(network_for(base, settings, work.host), best or weights)
         if settings.adapter:
             keep_adapter(network, base, work.folder / "adapter")
             rows = rows_of(validation or schedule.windows)
@@ -77,6 +84,8 @@ def tune(
         figures |= {name: value for name, value in work.figures.items() if name not in before}
         told = {"fingerprint": fingerprint, "figures": figures}
         write_json_atomic(done, told)
+    if not is_first_process():
+        return
     # Only now: a kill while the model is saved or its record written must not cost the training.
     shutil.rmtree(work.folder / _CHECKPOINTS, ignore_errors=True)
     for name, value in told["figures"].items():
@@ -92,7 +101,7 @@ def _train(
     trainer_class: Trainers,
     validation: Sequence[Window],
 ) -> dict[str, Any]:
-    folder = work.folder / _CHECKPOINTS
+    folder = work.shared / _CHECKPOINTS
     parameters = list(network.parameters())
     # A packed 4-bit matrix counts by what it stands for.
     counts = [_values(parameter) for parameter in parameters]
@@ -100,17 +109,22 @@ def _train(
     work.figure("trained_parameters", sum(n for n, p in zip(counts, parameters, strict=True) if p.requires_grad))
     with work.progress("train", total=schedule.tokens, unit="tokens") as bar:
         trainer = trainer_class(network, tokenizer, schedule, settings, folder, work, bar, validation)
-        trainer.prepare()
-        resume, before = trainer.checkpoints.newest(), 0
+        whole = layout() == "whole"  # what is cut is whole again only in the trainer's hands: see `Packed.ready`
+        if whole:
+            trainer.prepare()
+        trainer.look_with(tokenizer, schedule.windows, schedule.tokens)
+        resume, before = from_first(trainer.checkpoints.newest), 0
         if resume is None:
-            rehearse(trainer, schedule.windows)
-            if validation:
+            if whole:
+                rehearse(trainer, schedule.windows)
+            if validation and whole:
                 work.event("validation", step=0, loss=round(trainer.validation.loss(), 5))
         else:
             step = step_of(resume)
             before = schedule.tokens_by_step[step]
             work.event("resume", step=step, of=schedule.steps)
             work.say(f"going on from step {step} of {schedule.steps}")
+        work.event("training", of=schedule.steps, tokens=schedule.tokens)
         bar.resume_at(before)
         start = time.monotonic()
         trainer.run(resume)
@@ -121,12 +135,14 @@ def _train(
     trainer.validation.keep_best(work)
     if trainer.noise is not None:
         trainer.noise.remove()
+    work.figure("watch", watched_figures(work, trainer.guard))
     return _figures(work, trainer, schedule, (schedule.tokens_by_step[steps] - before) / seconds)
 
 
 def _values(parameter: torch.nn.Parameter) -> int:
     state = getattr(parameter, "quant_state", None)
-    return int(state.shape.numel()) if state is not None else parameter.numel()
+    whole = getattr(parameter, "ds_numel", None) or parameter.numel()  # of ZeRO-3 each process holds a part
+    return int(state.shape.numel()) if state is not None else int(whole)
 
 
 def save(network: Any, tokenizer: Any, folder: Path) -> None:
@@ -135,19 +151,21 @@ def save(network: Any, tokenizer: Any, folder: Path) -> None:
     Raises:
         Failure: what was read differs from what was trained.
     """
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
     shutil.rmtree(folder, ignore_errors=True)
     network.config.use_cache = True  # the trainers turn it off
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     trained = network.state_dict()
-    read: dict[str, torch.Tensor] = {}
+    read: set[str] = set()
+    different: list[str] = []
     for shard in sorted(folder.glob("*.safetensors")):
-        read.update(load_file(shard))
-    different = [name for name, value in read.items() if not torch.equal(value, trained[name].cpu())]
+        with safe_open(shard, "pt") as file:
+            read.update(file.keys())
+        different += differing(shard, trained.__getitem__)
     tied = set(getattr(network, "all_tied_weights_keys", None) or ())
-    missing = set(trained) - set(read) - tied
+    missing = set(trained) - read - tied
     if different or missing:
         names = ", ".join([*different, *sorted(missing)][:3])
         raise Failure(
@@ -181,38 +199,14 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", module=r"(transformers|accelerate|torch)\.")
 
 
-def peak_memory_bytes(host: Host) -> int:
-    """Return the most memory used so far, of the GPU where there is one, else of this process."""
-    if host.gpus and torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _check_memory(network: Any, schedule: Schedule, settings: Settings, work: Work) -> None:
-    window = schedule.windows[longest(schedule.windows)]
-    try:
-        needed = plan_of(
-            network.config.get_text_config().to_dict(),
-            work.host,
-            window=len(window.ids),
-            trained=window.trained,
-            method=settings.method,
-            precision=settings.precision,
-            gradient_checkpointing=settings.gradient_checkpointing,
-            rank=settings.lora.rank,
-            trained_layers=settings.trained_layers,
-            optimizer=settings.optimizer,
-        ).memory.peak
-    except Mistake:  # not shaped like a language model that is known
-        return
-    there = max((gpu.memory_bytes for gpu in work.host.gpus), default=work.host.memory_bytes)
-    work.figure("predicted_memory_bytes", needed)
-    if needed > there:
-        work.warn(f"this training needs about {needed / 1e9:.1f} GB of memory, and there are {there / 1e9:.1f} GB")
+def _free_trainer(network: Any) -> None:
+    """Give back gradients and the optimizer's state: what was read back beside them made a save the peak of it all."""
+    network.zero_grad(set_to_none=True)
+    return_freed_memory()
 
 
 def _figures(work: Work, trainer: Packed, schedule: Schedule, tokens_per_second: float) -> dict[str, Any]:
-    history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    history = [told.loss for told in trainer.guard.trace.steps]
     last = history[-max(1, len(history) // 10) :]
     return {
         "steps": trainer.state.global_step,

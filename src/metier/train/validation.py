@@ -11,11 +11,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from metier.core import Artifact, Failure
+from metier.core import Artifact, Failure, Mistake
 from metier.train.collate import collate
+from metier.train.distributed import layout
 from metier.train.packing import Group, Window, windows_of
 
 Item = TypeVar("Item")
+
+_BEST = "best"
 
 
 class Validation:
@@ -27,7 +30,7 @@ class Validation:
 
     def __init__(self, trainer: Any, windows: Sequence[Window], folder: Path) -> None:
         self.trainer, self.windows = trainer, windows
-        self.best = folder / "best"
+        self.best = folder / _BEST
 
     def loss(self) -> float:
         """Return the mean loss over all trained tokens (or pairs) of the windows, without dropout and noise."""
@@ -57,8 +60,9 @@ class Validation:
             raise Failure(f"the validation loss is not finite after step {step}", found=str(loss))
         best = trainer.state.best_metric
         if best is None or loss < best:
-            part = self.best.with_name("best.part")
-            shutil.rmtree(part, ignore_errors=True)
+            part = self.best.with_name(f"{_BEST}.part")
+            if trainer.is_world_process_zero():
+                shutil.rmtree(part, ignore_errors=True)
             trainer.save_model(str(part))
             if trainer.is_world_process_zero():
                 shutil.rmtree(self.best, ignore_errors=True)
@@ -74,16 +78,12 @@ class Validation:
 
     def keep_best(self, work: Any) -> None:
         """Put the best weights back into the model, and tell which they are."""
-        from safetensors.torch import load_file
-
         if not self.windows:
             return
-        looks = {event["step"]: event["loss"] for event in Artifact(work.folder).events("validation")}
+        looks = {event["step"]: event["loss"] for event in Artifact(work.shared).events("validation")}
         step = min((step for step in looks if step), key=lambda step: (looks[step], step))
-        weights: dict[str, torch.Tensor] = {}
-        for shard in sorted(self.best.glob("*.safetensors")):
-            weights.update(load_file(shard))
-        restore(self.trainer.model, weights)
+        if layout() == "whole":  # what is cut is filled when it is whole again
+            restore(self.trainer.model, best_weights(self.best.parent) or {})
         last = max(looks)
         told = {"before": looks.get(0), "best": looks[step], "last": looks[last], "best_step": step}
         work.figure("validation_loss", told)
@@ -91,6 +91,16 @@ class Validation:
             work.say(
                 f"kept the weights of step {step}: validation loss {looks[step]:.4f}, {looks[last]:.4f} at the end"
             )
+
+
+def best_weights(folder: Path) -> dict[str, torch.Tensor] | None:
+    """Return the best weights so far of a training whose checkpoints are in `folder`, or None if none were kept."""
+    from safetensors.torch import load_file
+
+    weights: dict[str, torch.Tensor] = {}
+    for shard in sorted((folder / _BEST).glob("*.safetensors")):
+        weights.update(load_file(shard))
+    return weights or None
 
 
 def restore(model: Any, weights: dict[str, torch.Tensor]) -> None:
@@ -110,10 +120,19 @@ def set_aside(
 
     Args:
         name: of an item. Pieces of one document or conversation have one name, and are never on both sides.
+
+    Raises:
+        Mistake: a share is wished for, and there are not two names.
     """
     names = list(dict.fromkeys(map(name, items)))
-    if share == 0 or len(names) < 2:
+    if share == 0:
         return list(items), []
+    if len(names) < 2:
+        raise Mistake(
+            f"validation_share {share:g} would leave nothing to train on, or nothing to look at",
+            found=f"all rows belong to one document, conversation or pair: {', '.join(names) or 'none'}",
+            hint="give more of them, or set validation_share: 0",
+        )
     count = min(max(1, round(share * len(names))), len(names) - 1)
     chosen = set(random.Random(f"{seed}/validation").sample(names, count))
     train = [item for item in items if name(item) not in chosen]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import transformers
@@ -16,9 +15,14 @@ from transformers.trainer_callback import PrinterCallback
 
 from metier.core import Failure, Work
 from metier.train.arguments import reporters
-from metier.train.checkpoint import Cadence, Checkpoints
+from metier.train.checkpoint import Cadence, Checkpoints, step_of
+from metier.train.distributed import agreed, from_first, layout
 from metier.train.options import Scheduler, Settings
+from metier.train.packing import Window
 from metier.train.stop import TERMINATED, Stop
+from metier.train.watch.guard import Guard
+from metier.train.watch.looks import Looks
+from metier.train.watch.samples import Asked, prompts_for
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Trainer
@@ -38,8 +42,14 @@ def rate(step: int, steps: int, warmup: int, scheduler: Scheduler = "cosine") ->
 
 
 class Watched(_Trainer):
-    """Stands before a TRL trainer in a class's bases. `watch` is called once the trainer is made."""
+    """Stands before a TRL trainer in a class's bases. `watch` is called once the trainer is made.
 
+    supervised: whether the loss falls as the model learns. most_lost: nats a token that the chosen answers of pairs may
+    lose, where there are any.
+    """
+
+    supervised: ClassVar[bool] = True
+    most_lost: float | None = None
     control: Any
 
     def watch(self, settings: Settings, work: Work, checkpoints: Checkpoints, validated: bool = False) -> None:
@@ -51,7 +61,9 @@ class Watched(_Trainer):
         """
         self.settings, self.work, self.checkpoints = settings, work, checkpoints
         for parameter in self.model.parameters():
-            if parameter.requires_grad:  # TRL casts the adapter of a 4-bit base to bf16, where small steps are lost
+            if parameter.requires_grad and not hasattr(
+                parameter, "ds_id"
+            ):  # TRL casts the adapter of a 4-bit base to bf16, where small steps are lost
                 parameter.data = parameter.data.float()
         self.cadence = Cadence.here()
         if len(work.host.gpus) > 1 and self.args.world_size == 1:
@@ -64,7 +76,24 @@ class Watched(_Trainer):
 
             self.add_callback(TensorBoardCallback(SummaryWriter(str(work.folder / ".curves"))))
         self.stop = Stop()
-        self.add_callback(_Pace(self.cadence, self.stop, validated))
+        self.guard = Guard(self)
+        self.add_callback(_Pace(self.cadence, self.stop, validated, self.guard))
+
+    def look_with(self, tokenizer: Any, windows: Sequence[Window], tokens: int, asked: Sequence[Asked] = ()) -> None:
+        """Say what the looks into the model ask, see `Looks`: prompts of the rows in `windows`, or those of `asked`.
+
+        Args:
+            tokens: that the training computes.
+        """
+        if self.settings.watch.looks and layout() != "whole":
+            self.work.warn(
+                f"{layout()} cuts the weights over the processes, and no answers are drawn from a model in parts: the "
+                "looks for repetition and forgetting are left out; the loss, the gradient and the rows are watched"
+            )
+        elif self.settings.watch.looks:
+            prompts, stops = prompts_for(tokenizer, windows, self.model)
+            kept = self.checkpoints.folder / "before.json"
+            self.guard.looks = Looks(self, self.settings.watch, tokenizer, ([*asked, *prompts], stops), tokens, kept)
 
     def run(self, resume: Path | None) -> None:
         """Train, from the checkpoint `resume` on where there is one.
@@ -72,6 +101,8 @@ class Watched(_Trainer):
         Raises:
             SystemExit: with 143, after a SIGTERM and the checkpoint that it asks for.
         """
+        if self.guard.looks is not None:
+            self.guard.looks.begin(step_of(resume) if resume else 0)
         with self.stop:
             self.train(resume_from_checkpoint=str(resume) if resume else None)
         if self.stop.asked and self.state.global_step < self.state.max_steps:
@@ -92,12 +123,11 @@ class Watched(_Trainer):
         scheduler = getattr(self, "lr_scheduler", None)
         if scheduler is None:
             warmup = math.ceil(self.settings.warmup * num_training_steps)
-            factor = partial(
-                rate,
-                steps=num_training_steps,
-                warmup=min(warmup, num_training_steps - 1),
-                scheduler=self.settings.scheduler,
-            )
+            warmup = min(warmup, num_training_steps - 1)
+
+            def factor(step: int) -> float:
+                return self.guard.rate * rate(step, num_training_steps, warmup, self.settings.scheduler)
+
             scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
             self.lr_scheduler, self._created_lr_scheduler = scheduler, True
         return scheduler
@@ -105,11 +135,10 @@ class Watched(_Trainer):
     def autocast_smart_context_manager(self, *_args: Any, **_kwargs: Any) -> AbstractContextManager[None]:
         """Return the number format of passes outside the training: the rehearsal, the reference, the validation.
 
-        accelerate sees to it only once a training has begun, and a frozen base in 16 bits takes no float32. With full
-        parameters these passes stay in float32.
+        It is that of the training. accelerate sees to it only once a training has begun: before, full parameters would
+        be rehearsed in float32, and preferences compare bf16 with a reference in float32.
         """
-        adapter = self.settings.adapter
-        context: AbstractContextManager[None] = self.accelerator.autocast() if adapter else nullcontext()
+        context: AbstractContextManager[None] = self.accelerator.autocast()
         return context
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -121,38 +150,37 @@ class Watched(_Trainer):
         raise NotImplementedError
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Send the figures of a step to the events and the progress bar.
+        """Send the figures of a step to the events and the progress bar, and have the guard judge them.
 
         Raises:
-            Failure: the loss or the gradient is not finite; nothing of it is saved.
+            Failure: the watch found what stops the training; nothing of it is saved.
         """
         loss = logs.get("loss")
         if loss is None:
             return
         step = self.state.global_step
-        if not math.isfinite(loss) or not math.isfinite(logs.get("grad_norm", 0.0)):
-            raise Failure(
-                f"the training diverged at step {step} of {self.state.max_steps}",
-                found=f"loss {loss}, gradient norm {logs.get('grad_norm')}",
-                hint="lower the learning rate, and look for broken rows",
-            )
-        figures = self.step_figures()
-        self.state.log_history.append({"step": step, "loss": loss, **figures})
+        figures = self._of_all_processes(self.step_figures())
+        norm = logs.get("grad_norm", 0.0)
+        entry = {"step": step, "loss": loss, "grad_norm": norm, **figures}
+        if self.accelerator.optimizer_step_was_skipped:  # by the loss scaler
+            entry["skipped"] = True
+        self.state.log_history.append(entry)
         # To TensorBoard and its like, where METIER_REPORT_TO names one.
         told = {**logs, **figures}
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, told)
-        if not self.is_world_process_zero():
-            return
-        passed = self.passed(step, loss, figures)
-        self.work.event(
-            "log",
-            step=step,
-            **passed,
-            loss=round(loss, 5),
-            lr=logs["learning_rate"],
-            grad_norm=round(logs.get("grad_norm", 0.0), 4),
-            **{name: round(value, 5) for name, value in figures.items()},
-        )
+        if self.is_world_process_zero():
+            passed = self.passed(step, loss, figures)
+            rounded = {"loss": _json(loss, 5), "lr": logs["learning_rate"], "grad_norm": _json(norm, 4)}
+            rounded |= {name: _json(value, 5) for name, value in figures.items()}
+            self.work.event("log", step=step, of=self.state.max_steps, **passed, **rounded)
+        self.guard.after_step(entry)
+
+    def _of_all_processes(self, figures: dict[str, float]) -> dict[str, float]:
+        """Return the means over the processes of what may stop the training: all have to stop at the same step."""
+        if self.args.world_size > 1 and "lost" in figures:
+            lost = torch.tensor(figures["lost"], device=self.args.device)
+            figures["lost"] = float(self.accelerator.gather(lost).mean())
+        return figures
 
     def step_figures(self) -> dict[str, float]:
         """Return what else the last optimizer step is judged by, besides its loss."""
@@ -161,12 +189,15 @@ class Watched(_Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         start = time.monotonic()
         step = self.state.global_step
-        self.checkpoints.make_room()
+        first = self.is_world_process_zero()
         try:
+            if first:
+                self.checkpoints.make_room()
             super()._save_checkpoint(model, trial)
-            self.checkpoints.seal(step)
+            from_first(lambda: self.checkpoints.seal(step))
         except Exception as error:
-            self.checkpoints.discard(step)
+            if first:
+                self.checkpoints.discard(step)
             if isinstance(error, OSError) or "No space left" in str(error):
                 raise  # the workshop tells of a full disk
             # torch reports one as an error of its own, without the system's number.
@@ -175,6 +206,7 @@ class Watched(_Trainer):
                 found=str(error).splitlines()[0] if str(error) else type(error).__name__,
                 hint="free some space and run the same command again: it goes on from the last checkpoint",
             ) from error
+        self.guard.saved(step)
         self.cadence.saved(time.monotonic() - start)
 
 
@@ -184,12 +216,22 @@ class _Pace(transformers.TrainerCallback):
     After the last step a validated training is looked at once more.
     """
 
-    def __init__(self, cadence: Cadence, stop: Stop, validated: bool) -> None:
-        self._cadence, self._stop, self._validated = cadence, stop, validated
+    def __init__(self, cadence: Cadence, stop: Stop, validated: bool, guard: Guard) -> None:
+        self._cadence, self._stop, self._validated, self._guard = cadence, stop, validated, guard
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        self._guard.begin()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_kwargs: Any) -> Any:
         last = state.global_step >= state.max_steps
-        control.should_save = not last and (self._stop.asked or self._cadence.due(state.global_step))
+        due = self._cadence.due(state.global_step) or self._guard.due(state.global_step)
+        self._stop.asked, due = agreed(self._stop.asked, due)
+        control.should_save = not last and (self._stop.asked or due)
         control.should_training_stop |= self._stop.asked
         control.should_evaluate |= last and self._validated
         return control
+
+
+def _json(value: float, digits: int) -> float | None:
+    """Return a number that JSON has, rounded, or None for NaN and infinity."""
+    return round(value, digits) if math.isfinite(value) else None

@@ -35,7 +35,7 @@ def read_decisions(path: Path) -> dict[int, Decided]:
     """
     decided: dict[int, Decided] = {}
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")  # a text may hold other ends of lines, such as U+2028
     except (OSError, UnicodeDecodeError) as error:
         raise Mistake(f"{path.name} cannot be read", found=str(error), hint="give a filled-in review.jsonl") from error
     for number, line in enumerate(lines, start=1):

@@ -30,8 +30,8 @@ class Seen(NamedTuple):
     """What the doctor looks at.
 
     tokens: counts the tokens of a text. ends, repeats and leaked are None where no training data or exam was named;
-    `repeats` and `leaked` are by source. asked: items of the exam that were looked for, `questions` of them multiple
-    choice. taught: whether the model was trained on conversations, as far as is known.
+    `repeats` and `leaked` are by source. asked: items of the exam that were looked for, `questions` of them in other
+    words too. taught: whether the model was trained on conversations, as far as is known.
     """
 
     sitting: Sitting

@@ -54,6 +54,7 @@ class Doctor(Step[Diagnosis]):
     """
 
     name: ClassVar[str] = "doctor"
+    version: ClassVar[int] = 2  # one rule with `leak-check` of what of an exam is looked for in training data
     extras: ClassVar[tuple[str, ...]] = ("evaluate",)
 
     model: Step[Model] = Field(description="The model; of its folder only the tokenizer and the end tokens are read.")
@@ -109,6 +110,7 @@ class Doctor(Step[Diagnosis]):
     def _seen(self, work: Work) -> Seen:
         from metier.core.engine.chat import load_tokenizer
         from metier.evaluate.doctor import answers, faults, trained_on
+        from metier.evaluate.leak_check import generated
         from metier.evaluate.material import read_material
 
         folder = work.made(self.model).model_folder
@@ -124,10 +126,12 @@ class Doctor(Step[Diagnosis]):
                 repeats.append(trained_on.repeats(trained_on.learnt(source)))
                 bar.advance()
             if self.exam is not None and sources:
-                material = read_material(work.made(self.exam).folder)
+                exam = work.made(self.exam).folder
+                material = read_material(exam)
                 _check_exam(material.digest, sitting.card)
-                items = trained_on.asked(material)
-                leaked, asked, questions = trained_on.leaked(items, sources), len(items), len(material.items)
+                items = trained_on.asked(material, generated(exam))
+                questions = sum(part.reworded for part in items.values())
+                leaked, asked = trained_on.leaked(items, sources), len(items)
             bar.advance(len(sources))
         taught = any(step.name in ("sft", "dpo") for step in self.training)
         taught = taught or any(isinstance(source, Conversations | Preferences) for source in sources)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from metier.core import Artifact
 from metier.core.chat import Message
 from metier.core.errors import Mistake
 from metier.core.types import TRAIN, Conversations, Documents, Preferences
-from metier.evaluate.leak_check import item_texts, words
+from metier.evaluate.leak_check import Sought, sought
 from metier.evaluate.leaks import Found, Leak, Text, find_leaks
 from metier.evaluate.material import Material
 
@@ -173,32 +173,29 @@ class Leaked(NamedTuple):
     items: list[Leak]
 
 
-def asked(material: Material) -> dict[str, list[str]]:
-    """Return the texts of an exam that must not be trained on, with their answers, by a name for people."""
-    found = {f"passage {passage.id}": [passage.text] for passage in material.passages}
-    for item in material.items:
-        found[f"{_QUESTION}{item.id}"] = item_texts(item)
-    found |= {f"task {row.id}": [words(row)] for row in material.rows}
+def asked(material: Material, generated: Collection[str]) -> dict[str, Sought]:
+    """Return the texts of an exam that must not be trained on, with their answers, by a name for people.
+
+    Args:
+        generated: the ids of tasks that a step made; like passages of one manual they are looked for word for word.
+    """
+    found = {f"passage {passage.id}": Sought([passage.text], False) for passage in material.passages}
+    items = {item.id for item in material.items}
+    for id, part in sought(material, generated).items():
+        found[f"{'question' if id in items else 'task'} {id}"] = part
     return found
 
 
-_QUESTION = "question "
-
-
-def leaked(exam: Mapping[str, Sequence[str]], sources: Sequence[Artifact]) -> list[Leaked]:
-    """Return for each source of the training data the exam's items that stand in it.
-
-    All are looked for word for word, and questions in other words too. Tasks of one generator and passages of one
-    manual are alike in their wording without giving each other away.
-    """
+def leaked(exam: Mapping[str, Sought], sources: Sequence[Artifact]) -> list[Leaked]:
+    """Return for each source of the training data the exam's items that stand in it."""
     return [
         Leaked(number, list(_leaks(exam, source, f"training data {number + 1}").leaks.values()))
         for number, source in enumerate(sources)
     ]
 
 
-def _leaks(exam: Mapping[str, Sequence[str]], source: Artifact, where: str) -> Found:
+def _leaks(exam: Mapping[str, Sought], source: Artifact, where: str) -> Found:
     def training() -> Iterator[Text]:
         return (Text(where, text) for text in texts(source))
 
-    return find_leaks(exam, training, lambda id: id.startswith(_QUESTION))
+    return find_leaks({id: part.texts for id, part in exam.items()}, training, lambda id: exam[id].reworded)

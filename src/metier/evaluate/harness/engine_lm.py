@@ -101,7 +101,8 @@ class EngineLM(TemplateLM):
         contexts, continuations = [], []
         for _names, context, continuation in requests:
             self.cut += len(context) + len(continuation) > self.max_length + 1
-            contexts.append((context + continuation)[-(self.max_length + 1) :][: -len(continuation)])
+            read = (context + continuation)[-(self.max_length + 1) :]
+            contexts.append(read[: max(0, len(read) - len(continuation))])  # a continuation may be empty
             continuations.append(continuation)
         found = self.engine.log_likelihoods(contexts, continuations, self.seen, greedy=True)
         return [(one.nats, bool(one.greedy)) for one in found]

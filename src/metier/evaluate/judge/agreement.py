@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import random
@@ -61,15 +62,19 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".csv":
-            yield from enumerate(csv.DictReader(text.splitlines()), 2)
+            reader = csv.DictReader(io.StringIO(text), strict=True)
+            for row in reader:
+                if None in row:
+                    raise ValueError(f"line {reader.line_num} has more cells than the first line has columns")
+                yield reader.line_num, row
             return
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):  # other ends of lines (U+2028) may stand in a text
             if line.strip():
                 row = json.loads(line)
                 if not isinstance(row, dict):
                     raise ValueError(f"line {number} is no object")
                 yield number, row
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise Mistake(f"{path.name} is no readable .csv or .jsonl file", found=str(error)) from error
 
 

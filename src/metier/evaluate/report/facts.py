@@ -14,6 +14,7 @@ the report was not given is not there at all.
   passages, worse, close, most, differences, chances}]}.
 - dimensions: [{name, standings: [{model, share, change}], outcomes: {won, lost, kept, missed}, net}].
 - answers: {count, tally, shown}. forgotten: {lost, could, figures}. benchmarks: {figures, differences}.
+- gate: [{name, split, lost, p, margin, floor, items_needed, ...}], as `metier gate FINAL --against BASE` tests them.
 - calibration: label -> {error, by_chance, excess, bins: [{confidence, right, low, high}]}.
 - cost: {training: [...], answering: [...]}; curves; ledger; made: {steps, versions, machines, warnings}; conditions;
   parity.
@@ -32,6 +33,7 @@ from pydantic import BaseModel
 from metier.core.errors import Failure
 from metier.evaluate.baselines import Enough
 from metier.evaluate.calibration import Calibration, calibration, choices
+from metier.evaluate.gate import Checked, check
 from metier.evaluate.report import answers, sections
 from metier.evaluate.report.cost import Answered, Trained, answered, trained
 from metier.evaluate.report.dimensions import Dimension, dimensions
@@ -99,6 +101,7 @@ class Facts(NamedTuple):
     graded: int
     tally: dict[str, int]
     forgotten: list[Forgotten]
+    gate: list[Checked]
     benchmarks: Figures | None
     calibration: dict[str, Calibration]
     trained: list[Trained]
@@ -137,6 +140,7 @@ def gather(material: Material) -> Facts:
             for one in outcome
             if one.subject in once and one.subject.metric.forgetting and final
         ],
+        gate=_gate(material),
         benchmarks=material.benchmark_figures,
         calibration=_calibration(material),
         trained=trained(material.training),
@@ -150,6 +154,14 @@ def gather(material: Material) -> Facts:
         speed=sections.speed(material.speed),
         judged=sections.judged(material.judge) if material.judge is not None else None,
     )
+
+
+def _gate(material: Material) -> list[Checked]:
+    """Return what the gate finds between base and final model; nothing of one model, or where nothing is compared."""
+    figures = material.figures
+    before, after = material.models[figures.base], material.models[figures.final]
+    examined = all((one.folder / "exam.json").is_file() for one in (before, after))
+    return check(before, after) if examined and before.folder != after.folder else []
 
 
 def cut(text: object) -> Cut:
@@ -227,6 +239,17 @@ def as_json(facts: Facts) -> dict[str, Any]:
             "could": facts.tally["lost"] + facts.tally["kept"],
             "figures": facts.forgotten,
         },
+        "gate": [
+            {
+                **one.difference._asdict(),
+                "margin": one.margin,
+                "p": one.p,
+                "floor": one.floor,
+                "items_needed": one.items_needed,
+                "lost": one.lost,
+            }
+            for one in facts.gate
+        ],
         "benchmarks": _benchmarks(facts.benchmarks),
         "calibration": facts.calibration,
         "cost": {"training": facts.trained, "answering": facts.answered},

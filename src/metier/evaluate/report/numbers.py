@@ -126,7 +126,7 @@ def measure(value: float, unit: str | None, words: Words) -> str:
     """Return what the doctor measured, in its unit."""
     if unit == "share":
         return f"{percent(value)}%"
-    if unit == "points of share":
+    if unit in ("points of share", "rise of the share"):
         return points(value, words)
     if unit == "relative rise":
         return f"{percent(value, sign=True)}%"

@@ -13,11 +13,12 @@ from markupsafe import Markup
 
 from metier.evaluate.report import charts, numbers
 from metier.evaluate.report.calibrated import calibrated
+from metier.evaluate.report.diagnosis_zh import in_chinese
 from metier.evaluate.report.dimensions import Dimension
 from metier.evaluate.report.facts import Facts, cut, needed_verdict
 from metier.evaluate.report.figures import Difference, Figures
 from metier.evaluate.report.made import flat, made
-from metier.evaluate.report.metrics import KNOWN, each_once, radar_value
+from metier.evaluate.report.metrics import KNOWN, Subject, each_once, radar_value
 from metier.evaluate.report.story import story
 from metier.evaluate.report.training import Curve
 from metier.evaluate.report.words import (
@@ -34,16 +35,20 @@ from metier.evaluate.report.words import (
 LEAST_AXES = 3
 """A radar of fewer axes has no area; they are listed instead."""
 
+SHOWN_ANSWERS = 2
+"""Questions whose answers are seen at once; the others are a click away."""
+
 SECTIONS = (
     "radar",
-    "figures",
-    "answers",
     "forgotten",
-    "benchmarks",
-    "calibration",
-    "judge",
+    "gate",
     "doctor",
     "leaks",
+    "answers",
+    "judge",
+    "figures",
+    "benchmarks",
+    "calibration",
     "decoding",
     "speed",
     "cost",
@@ -96,11 +101,13 @@ def view(facts: Facts, words: Words, code: str, first: bool) -> dict[str, Any]:
         "page": material.page,
         "date": datetime.now(UTC).date().isoformat(),
         "facts": facts,
+        "diagnosis": _diagnosis(facts, words),
         "figures": figures,
         "needed": material.needed,
         "needed_kind": needed_verdict(material.needed) if material.needed is not None else None,
         "settings": material.settings,
         "name_of": partial(name_of, words=words),
+        "subject_of": lambda found: Subject(found.name, found.split),
         "dimension_of": partial(dimension_of, words=words),
         "counted": partial(counted, words=words),
         "unit_of": partial(unit_of, words=words),
@@ -120,6 +127,7 @@ def view(facts: Facts, words: Words, code: str, first: bool) -> dict[str, Any]:
         "parity": list(flat(facts.parity or {}, "", words)),
         "limits": _limits(figures, words),
         "cut": cut,
+        "shown_answers": SHOWN_ANSWERS,
         "setting_of": partial(numbers.decoding, words=words),
         "told_measure": partial(numbers.measure, words=words),
     }
@@ -131,6 +139,7 @@ def _sections(facts: Facts, found: Mapping[str, Any]) -> list[str]:
         "radar": found["radar"].rows or facts.dimensions,
         "answers": facts.cards,
         "forgotten": facts.forgotten,
+        "gate": facts.gate,
         "benchmarks": found["benchmarks"],
         "calibration": facts.calibration,
         "judge": facts.judged,
@@ -142,6 +151,12 @@ def _sections(facts: Facts, found: Mapping[str, Any]) -> list[str]:
         "ledger": facts.flow.stages,
     }
     return [name for name in SECTIONS if there.get(name, True)]
+
+
+def _diagnosis(facts: Facts, words: Words) -> dict[str, Any] | None:
+    if facts.diagnosis is None or words["lang"] != "zh":
+        return facts.diagnosis
+    return in_chinese(facts.diagnosis, partial(numbers.measure, words=words))
 
 
 def _number(figures: Figures, label: str) -> int:

@@ -85,7 +85,8 @@ def leaks(artifact: Artifact, exam: str | None, most: int = 5) -> dict[str, Any]
             hint="name the same `exam` step in both",
         )
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        # Only "\n" ends a row: JSON leaves other ends of lines (U+2028, U+0085) in a text as they are.
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except ValueError as error:
         raise Failure(f"{path} cannot be read", found=str(error), hint="remove its folder and run again") from error
     return {"questions": told["questions"], "leaks": told["leaks"], "shown": rows[:most]}

@@ -19,7 +19,7 @@ class WriteReport(Step[Report]):
     """
 
     name = "report"
-    version = 2  # report.json became one object
+    version = 3  # the gate is on the page, and what explains it is folded
     extras = ("evaluate",)
 
     models: dict[str, Step[Scores]] = Field(

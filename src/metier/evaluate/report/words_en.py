@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from metier.evaluate.report import words_findings
 from metier.evaluate.report.metrics import Subject
 
 ENGLISH: Mapping[str, str] = {
@@ -207,7 +208,7 @@ ENGLISH: Mapping[str, str] = {
     "asked": "Asked",
     "asked_plainly": "plainly",
     "asked_shots": "with {count} examples",
-    "asked_passages": "with up to {count} passages",
+    "asked_passages": "with passages ({count} at most)",
     "needed_is_worse": "clearly worse",
     "needed_is_close": "as good",
     "needed_is_unclear": "not clearly worse",
@@ -279,52 +280,6 @@ ENGLISH: Mapping[str, str] = {
     "judge_pairs": "Pair by pair",
     "judge_first": "First",
     "judge_second": "Second",
-    # --- doctor
-    "doctor": "Diagnosis",
-    "doctor_healthy": "None of {count} faults was found in “{model}”.",
-    "doctor_ill": "Found in “{model}”: {found} of {count} faults that were looked for.",
-    "doctor_against": "Held against “{against}”; the chance of any false alarm over all checks is at most {level}.",
-    "fault_found": "found",
-    "fault_not_found": "not found",
-    "fault_not_checked": "not checked",
-    "fault": "Fault",
-    "measured": "Measured",
-    "bound": "Tolerated",
-    "evidence": "Evidence",
-    "remedy": "What mends it",
-    "remedy_command": "The command “metier fix” makes these changes to the recipe.",
-    "fault_repetition": "Answers that go round in circles",
-    "fault_missing_end_token": "Answers that do not end",
-    "fault_forgetting": "Forgetting",
-    "fault_contamination": "Exam questions in the training data",
-    "fault_length_drift": "Answers of another length",
-    "fault_refusal_drift": "Refusals",
-    "fault_format_drift": "Answers in another format",
-    "remedy_deduplicate": "Take out the copies",
-    "remedy_fix_the_end_token": "Mend the end token",
-    "remedy_fix_the_loss_mask": "Mend the loss mask",
-    "remedy_fine-tune_last": "Fine-tune last",
-    "remedy_train_longer": "Train longer",
-    "remedy_decoding": "Decode in another way",
-    "remedy_lora": "Train by LoRA",
-    "remedy_more_replay": "Replay more",
-    "remedy_decontaminate": "Take the exam out of the training data",
-    "remedy_another_exam": "Make another exam",
-    "remedy_take_them_out": "Take them out",
-    "remedy_stronger_reference": "Hold it closer to its reference",
-    "remedy_training_data": "Look at the training data",
-    "remedy_rehearsal": "Rehearse general replies",
-    "remedy_lower_rate": "Lower the learning rate",
-    "remedy_chat_vector": "Add a chat vector",
-    # --- leaks
-    "leaks": "Is the exam in the training data?",
-    "leaks_none": "None of {count} questions was found in what is trained on or may be looked up.",
-    "leaks_found": "{found} of {count} questions were found in what is trained on or may be looked up: {verbatim} word"
-    " for word, {reworded} in other words. Figures on them tell what was remembered, not what was learnt.",
-    "leak_verbatim": "word for word",
-    "leak_reworded": "in other words",
-    "leak_exam": "In the exam",
-    "leak_where": "Found in",
     # --- decoding
     "decoding": "How it should decode",
     "decoding_won": "The best of {count} settings is {setting}; it is the model's default now.",
@@ -370,6 +325,7 @@ ENGLISH: Mapping[str, str] = {
     # --- limits
     "limit_many": "{count} differences to the base are judged on this page, each by a 95% interval. Even if nothing"
     " had changed, about {chance} of them would be called clear by chance.",
+    **words_findings.ENGLISH,
 }
 
 NAMES: Mapping[Subject, tuple[str, str]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from metier.evaluate.report import words_findings
 from metier.evaluate.report.metrics import Subject
 
 CHINESE: Mapping[str, str] = {
@@ -180,52 +181,6 @@ CHINESE: Mapping[str, str] = {
     "judge_pairs": "两两对比",
     "judge_first": "甲",
     "judge_second": "乙",
-    # --- doctor
-    "doctor": "诊断",
-    "doctor_healthy": "检查了 {count} 种毛病，“{model}”一种也没有。",
-    "doctor_ill": "检查了 {count} 种毛病，“{model}”有 {found} 种。",
-    "doctor_against": "以“{against}”为参照；所有检查合起来，误报的概率不超过 {level}。",
-    "fault_found": "有",
-    "fault_not_found": "没有",
-    "fault_not_checked": "未检查",
-    "fault": "毛病",
-    "measured": "实测",
-    "bound": "容许",
-    "evidence": "证据",
-    "remedy": "怎么治",
-    "remedy_command": "命令“metier fix”会按此修改配方。",
-    "fault_repetition": "回答原地打转",
-    "fault_missing_end_token": "回答停不下来",
-    "fault_forgetting": "遗忘",
-    "fault_contamination": "考题混进了训练数据",
-    "fault_length_drift": "回答长度变了",
-    "fault_refusal_drift": "拒答变了",
-    "fault_format_drift": "回答格式变了",
-    "remedy_deduplicate": "去掉重复",
-    "remedy_fix_the_end_token": "修好结束词元",
-    "remedy_fix_the_loss_mask": "修好损失掩码",
-    "remedy_fine-tune_last": "把微调放到最后",
-    "remedy_train_longer": "训练更久",
-    "remedy_decoding": "换一种解码",
-    "remedy_lora": "改用 LoRA 训练",
-    "remedy_more_replay": "增加回放",
-    "remedy_decontaminate": "把考题从训练数据里去掉",
-    "remedy_another_exam": "换一套考题",
-    "remedy_take_them_out": "删掉它们",
-    "remedy_stronger_reference": "更贴近参考模型",
-    "remedy_training_data": "检查训练数据",
-    "remedy_rehearsal": "温习通用回复",
-    "remedy_lower_rate": "降低学习率",
-    "remedy_chat_vector": "加上对话向量",
-    # --- leaks
-    "leaks": "考题有没有泄漏？",
-    "leaks_none": "{count} 道考题，没有一道出现在训练数据或可检索的资料里。",
-    "leaks_found": "{count} 道考题中，有 {found} 道出现在训练数据或可检索的资料里："
-    "原文 {verbatim} 道，换了说法 {reworded} 道。这些题的数值说明记住了什么，而不是学会了什么。",
-    "leak_verbatim": "原文照搬",
-    "leak_reworded": "换了说法",
-    "leak_exam": "考题",
-    "leak_where": "出现在",
     # --- decoding
     "decoding": "怎样解码最好",
     "decoding_won": "试了 {count} 组设置，最好的是 {setting}，已设为模型的默认值。",
@@ -345,6 +300,7 @@ CHINESE: Mapping[str, str] = {
     "between": " 至 ",
     "other_models": "其余 {count} 个模型，其中 {right} 个答对",
     "show_numbers": "具体数字",
+    **words_findings.CHINESE,
 }
 
 NAMES: Mapping[Subject, tuple[str, str]] = {

@@ -27,6 +27,7 @@ _KEPT = {
     ("lora", "fp32"): Kept(16, 16, 8, 8, 28),
     ("lora", "mixed"): Kept(18, 8, 6, 4, 14),
     ("lora", "bf16"): Kept(28, 10, 8, 4, 28),  # adapters in float32 take a float32 copy of their input
+    ("lora", "narrow"): Kept(12, 8, 4, 4, 14),  # DeepSpeed and FSDP2 compute with adapters in 16 bits
 }
 
 
@@ -42,7 +43,8 @@ def layer_bytes(job: Job, layout: Layout, tokens: int) -> float:
     shape = job.shape
     method = "lora" if job.method in ("lora", "qlora") else "full"
     precision = format_of(job, layout)
-    kept = _KEPT[(method, precision)]
+    narrow = method == "lora" and layout.narrow and precision == "bf16"
+    kept = _KEPT[(method, "narrow" if narrow else precision)]
     keys, queries = kept.keys, kept.queries
     if job.attention in ("packed", "eager"):  # keys and values are repeated for every head of queries
         keys, queries = 0.0, queries + keys

@@ -22,6 +22,8 @@ ROOMY = 0.85
 
 _SHARDINGS: tuple[Sharding, ...] = ("zero-1", "zero-2", "zero-3", "fsdp2")
 
+_ON_PAPER = "on paper: "
+
 LADDER: tuple[Method, ...] = ("full", "lora", "qlora")
 
 
@@ -52,6 +54,11 @@ class Plan:
         """Why it does not do, or nothing."""
         told = _why_not(self.job, self.layout, self.machine, self.memory)
         return told[1] if told else ""
+
+    @property
+    def on_paper(self) -> bool:
+        """Whether it is shown for comparison only: these trainers have nothing of the kind."""
+        return self.reason.startswith(_ON_PAPER)
 
     @property
     def lacking(self) -> Literal["device", "host", "disk"] | None:
@@ -95,9 +102,11 @@ _Lack = tuple[Literal["device", "host", "disk"] | None, str]
 def _why_not(job: Job, layout: Layout, machine: Machine, memory: Memory) -> _Lack | None:
     """Return what is too small, if it is that, and the reason in words; None if nothing speaks against it."""
     if layout.sharding == "megatron":
-        return None, "on paper: these trainers have no pipeline; Megatron-LM has"
+        return None, f"{_ON_PAPER}these trainers have no pipeline; Megatron-LM has"
     if layout.tensor > 1 or layout.context > 1:
-        return None, "on paper: these trainers cut neither matrices nor rows"
+        return None, f"{_ON_PAPER}these trainers cut neither matrices nor rows"
+    if job.method == "qlora" and layout.sharding == "fsdp2":
+        return None, f"{_ON_PAPER}FSDP2 cuts four-bit weights only if they are stored as floats"
     if layout.data * layout.micro_batch > job.rows:
         return None, f"an optimizer step has only {job.rows} rows for {layout.data} devices"
     if job.rows % (layout.data * layout.micro_batch):
@@ -130,7 +139,8 @@ def plan_for(job: Job, machine: Machine, *, ladder: Literal["down", "up"] | None
         if (fitting := [plan for plan in plans if plan.fits])
     }
     if not best:
-        nearest = min(every, key=lambda plan: plan.memory.peak / plan.machine.memory + plan.memory.host / machine.ram)
+        real = [plan for plan in every if not plan.on_paper] or every
+        nearest = min(real, key=lambda plan: plan.memory.peak / plan.machine.memory + plan.memory.host / machine.ram)
         return replace(nearest, why="nothing fits; this needs least", alternatives=every)
     chosen, why = _rung(best, ladder)
     return replace(chosen, why=why, alternatives=every)
@@ -160,9 +170,12 @@ def _rung(best: dict[Method, Plan], ladder: Literal["down", "up"] | None) -> tup
         rungs = LADDER[: LADDER.index(lowest.job.method)]
         above = [method for method in reversed(rungs) if method in best]
         return lowest, f"the cheapest first; if exam scores ask for more: {', then '.join(above) or 'nothing fits'}"
-    passed = [f"{method} does not fit" for method in LADDER if method not in best]
+    passed = []
     fastest = min(plan.timing.seconds for plan in best.values())
-    for method, plan in best.items():
+    for method in LADDER:
+        if (plan := best.get(method)) is None:
+            passed.append(f"{method} does not fit")
+            continue
         times = plan.timing.seconds / fastest
         if times <= AT_MOST.get(method, times):
             return plan, "; ".join(passed) or "the highest method that fits"
@@ -215,11 +228,14 @@ def _kinds(job: Job, machine: Machine) -> Iterator[Layout]:
     if count > 1:
         for sharding in _SHARDINGS:
             yield Layout(sharding=sharding, data=count)
+        if machine.nodes > 1 and machine.devices > 1:
+            yield Layout(sharding="fsdp2", data=count, replicas=machine.nodes)
         yield from _cut_rows(job, machine)
     if job.method != "lora":
         yield Layout(sharding="zero-2", optimizer_at="cpu", data=count)
     yield Layout(sharding="zero-3", optimizer_at="cpu", parameters_at="cpu", data=count)
-    yield Layout(sharding="zero-3", optimizer_at="nvme", parameters_at="nvme", data=count)
+    if machine.nvme is not None:
+        yield Layout(sharding="zero-3", optimizer_at="nvme", parameters_at="nvme", data=count)
     if job.method == "full" and count > machine.devices:
         yield from _on_paper(job, machine)
 

@@ -18,6 +18,14 @@ Sharding = Literal["none", "ddp", "zero-1", "zero-2", "zero-3", "fsdp2", "megatr
 Place = Literal["device", "cpu", "nvme"]
 
 
+ON_CORES, ON_GPUS = 1024, 16_384
+"""Tokens of a forward pass where the rows and the memory allow it.
+
+On cores half of that was a tenth slower with 135M parameters, and more was not tried. On a GPU so many keep the
+multiprocessors busy.
+"""
+
+
 @dataclass(frozen=True)
 class Job:
     """A training, whatever it runs on.
@@ -96,6 +104,7 @@ class Layout:
     """How a job lies on the devices: data x context x tensor x pipeline of them.
 
     micro_batch: rows of one forward pass on one device. optimizer_at, parameters_at: where they rest between uses.
+    replicas: copies of the cut states; more than one is HSDP, each copy in a node of its own.
     """
 
     micro_batch: int = 1
@@ -107,6 +116,7 @@ class Layout:
     tensor: int = 1
     pipeline: int = 1
     context: int = 1
+    replicas: int = 1
 
     @property
     def narrow(self) -> bool:
@@ -121,7 +131,7 @@ class Layout:
     @property
     def shards(self) -> int:
         """Devices over which the sharded states are cut: FSDP2 cuts them over the context group too."""
-        return self.data * self.context
+        return self.data * self.context // self.replicas
 
     def accumulation(self, job: Job) -> int:
         """Forward passes of an optimizer step, on each device."""
@@ -139,12 +149,31 @@ class Layout:
             "fsdp2": "FSDP2",
             "megatron": "Megatron",
         }[self.sharding]
+        if self.replicas > 1:
+            words = "HSDP"
         if self.parameters_at != "device":
             words += f", all on {self.parameters_at}"
         elif self.optimizer_at != "device":
             words += f", optimizer on {self.optimizer_at}"
         parallel = {"tensor": self.tensor, "pipeline": self.pipeline, "context": self.context}
         return words + "".join(f", {kind} {size}" for kind, size in parallel.items() if size > 1)
+
+    @property
+    def short(self) -> str:
+        """The name as it stands in a narrow table: tp, pp and cp are tensor, pipeline and context parallel."""
+        words = self.name
+        for long, short in _SHORT:
+            words = words.replace(long, short)
+        return words
+
+
+_SHORT = (
+    ("optimizer on", "optim"),
+    ("all on", "all"),
+    (", tensor ", " tp"),
+    (", pipeline ", " pp"),
+    (", context ", " cp"),
+)
 
 
 class Memory(NamedTuple):

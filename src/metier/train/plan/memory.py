@@ -61,10 +61,11 @@ def states_of(job: Job, layout: Layout) -> States:
     half = job.precision in ("bf16", "fp16") or copies
     weight, gradient = (2.0, 2.0) if half else (4.0, 4.0)
     if job.method in ("lora", "qlora"):
-        # Adapters are float32; the base has neither gradients nor moments.
+        # The base has neither gradients nor moments. Adapters are float32; DeepSpeed holds those beside 16-bit ones.
         frozen = 4.0 if job.precision == "fp32" else 2.0
         base = quantised_bytes(job) if job.method == "qlora" else count * frozen
-        return States(base + 4.0 * trained, 4.0 * trained, moments * trained)
+        adapter, master = (2.0, 4.0) if copies else (4.0, 0.0)
+        return States(base + adapter * trained, adapter * trained, (moments + master) * trained)
     if copies:
         moments += 4 + (4 if layout.optimizer_at != "device" else 0)  # master weights, and gradients beside them
         gradient = 4.0 if layout.sharding == "megatron" else gradient  # accumulated in float32
@@ -114,6 +115,9 @@ def memory_of(job: Job, layout: Layout, machine: Machine) -> Memory:
     gradients = states.gradients / cut_gradients / layout.tensor
     optimizer = states.optimizer / cut_optimizer / layout.tensor
     away = 0.0 if layout.parameters_at == "device" else parameters
+    if layout.sharding == "fsdp2" and layout.accumulation(job) > 1:
+        # accelerate leaves out the reduce-scatter of all passes but the last: gradients add up whole, in 16 bits.
+        gradients += (4.0 if job.precision == "fp32" else 2.0) * job.trained_parameters / layout.tensor
     moved = 0.0
     if layout.optimizer_at != "device":  # gradients follow as they come
         moved, optimizer, gradients = optimizer + gradients, 0.0, 0.0
@@ -136,7 +140,7 @@ def memory_of(job: Job, layout: Layout, machine: Machine) -> Memory:
     end = gradients + max(working, 2 * table / layout.tensor if job.shape.tied else 0.0)
     start = activations + max(logits, working)
     # In one pass the gradients grow while the activations shrink. Only where passes accumulate do they add up.
-    dynamic = start + gradients if layout.accumulation(job) > 1 else max(start, end)
+    dynamic = start + gradients if layout.accumulation(job) > 1 else max(start, end) + _holes(job, machine, activations)
     return Memory(
         int(parameters - away),
         int(gradients),
@@ -148,6 +152,18 @@ def memory_of(job: Job, layout: Layout, machine: Machine) -> Memory:
         int(resident + dynamic + overhead),
         *_beside(layout, machine, moved, away),
     )
+
+
+def _holes(job: Job, machine: Machine, activations: float) -> float:
+    """Return what glibc's heap holds back in a step of ours on cores: see `metier.train.tune._return_freed_memory`.
+
+    Blocks below 4 MB are not given back when they are freed, and the gradients do not fit into the holes that
+    activations leave. Where a threshold of 128 KB was set instead there were none (`benchmarks/train/memory.py`).
+    """
+    if not machine.on_cores or job.head != "chunked" or job.method != "full":
+        return 0.0
+    layers = job.shape.parameters - job.shape.embedding_parameters
+    return min(4.0 * layers, activations)
 
 
 def _activations(job: Job, layout: Layout, tokens: int) -> tuple[float, float]:

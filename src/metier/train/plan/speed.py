@@ -94,17 +94,23 @@ def _communication(job: Job, layout: Layout, machine: Machine, passes: int, toke
     if layout.devices == 1:
         return _Traffic(0.0, 0.0)
     shape, cut = job.shape, layout.tensor * layout.pipeline
-    ring = machine.link if layout.devices <= machine.devices else machine.net
+    within = layout.devices <= machine.devices or (layout.replicas > 1 and layout.shards <= machine.devices)
+    ring = machine.link if within else machine.net
     weights, gradients = 2.0 * shape.parameters / cut, 2.0 * job.trained_parameters / cut
     if job.method == "qlora":
         weights /= 4
     share = (layout.shards - 1) / layout.shards
-    if layout.sharding in ("zero-3", "fsdp2"):
+    if layout.sharding == "zero-3":
         moved = passes * (2 * weights + gradients) * share
+    elif layout.sharding == "fsdp2":  # gradients are cut after the last pass of a step
+        moved = (passes * 2 * weights + gradients) * share
     elif layout.sharding == "zero-2":  # gradients are cut after every pass
         moved = (passes + 1) * gradients * share
     else:
         moved = 2 * gradients * share
+    travel = moved / ring
+    if layout.replicas > 1:  # each node sums its part of the gradients with the other nodes
+        travel += 2 * gradients / layout.shards * (layout.replicas - 1) / layout.replicas / machine.net
     blocking = 0.0
     if layout.tensor > 1:  # two all-reduces a layer on each way, twice the states of a pass each
         ways = 3 if layout.checkpointing == "full" else 2
@@ -112,7 +118,7 @@ def _communication(job: Job, layout: Layout, machine: Machine, passes: int, toke
         blocking += passes * shape.layers / layout.pipeline * ways * 2 * 2 * states / machine.link / 2
     if layout.context > 1:  # keys and values go round, their gradients come back
         blocking += passes * shape.layers * 3 * 2 * 2.0 * tokens * shape.keys / machine.link * (layout.context - 1) / 2
-    return _Traffic(moved / ring, blocking)
+    return _Traffic(travel, blocking)
 
 
 def _optimizer(job: Job, layout: Layout, machine: Machine, passes: int) -> tuple[float, float]:

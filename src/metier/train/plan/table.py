@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from metier.train.plan.choose import Plan
+from metier.train.plan.choose import Plan, plan_for
+from metier.train.plan.job import ON_CORES
 from metier.train.plan.machine import GB
+from metier.train.plan.smaller import next_smaller
 
-WIDTH = 100
+WIDTH = 80
 """Columns of the page."""
 
+_MUCH = 1 / 3  # share of a step's time that is worth a word
+
 _LEGEND = (
-    "GB of a device; host and disk: of a machine. rows: of a pass on a device. again: gradient checkpointing. speed: "
-    "tokens/s beside the fastest. Parts are each at their largest: the peak can be less than their sum. !: more than a "
-    "plan may fill, 95% of what there is."
+    "GB of a device; host and disk: of a machine. rows: of a pass on a device; r: activations are recomputed (gradient "
+    "checkpointing). speed: tokens/s beside the fastest. Parts are each at their largest: the peak can be less than "
+    "their sum. !: more than a plan may fill, 95% of what there is."
 )
 _HEAD = (
     "",
     "method",
     "layout",
     "rows",
-    "again",
-    "params",
-    "grads",
+    "param",
+    "grad",
     "optim",
-    "activ",
+    "act",
     "peak",
     "host",
     "disk",
@@ -40,7 +44,7 @@ def explain(plan: Plan) -> str:
     shape = job.shape
     trained = f", {_count(job.trained_parameters)} trained" if job.method != "full" else ""
     moe = f", {shape.matrix_parameters / 1e9:.2f}B at work on a token" if shape.experts > 1 else ""
-    beside = f" ({machine.all_devices} x {machine.memory / GB:.0f} GB; {machine.ram / GB:,.0f} GB of memory a machine)"
+    beside = f" ({machine.all_devices} x {machine.memory / GB:.0f} GB, {machine.ram / GB:,.0f} GB of RAM a machine)"
     fastest = max(a.tokens_per_second for a in plan.alternatives or (plan,))
     others = dict.fromkeys(a.reason for a in plan.alternatives if a.reason and not a.lacking)
     notes = dict(zip(others, "abcdefgh", strict=False))
@@ -49,21 +53,23 @@ def explain(plan: Plan) -> str:
         f"on {machine.label}{'' if machine.on_cores else beside}",
         f"{job.rows} rows of {job.sequence_length} tokens an optimizer step, {job.precision}, {job.optimizer}",
         "",
-        *_aligned([_HEAD, *(_row(a, plan, fastest, notes) for a in plan.alternatives)]),
+        *_aligned(_used([_HEAD, *(_row(a, plan, fastest, notes) for a in plan.alternatives)])),
         "",
     ]
     told = [
         _LEGEND,
         *(f"{letter}: {reason}" for reason, letter in notes.items()),
         "",
-        f"chosen: {plan.words}" if plan.fits else f"nothing fits. Nearest: {plan.words}: {plan.reason}",
+        f"chosen: {plan.words}" if plan.fits else f"nothing fits. Nearest: {plan.words}; {plan.reason}",
         f"why: {plan.why}",
     ]
     if plan.fits:
         fields = step_fields(plan)
-        told.append(f"about {plan.tokens_per_second:,.0f} tokens/s{_duration(plan)}")
-        told.append("in the recipe: " + ", ".join(f"{name}: {_yaml(value)}" for name, value in fields.items()))
+        told.append(f"about {plan.tokens_per_second:,.0f} tokens/s{_duration(plan)}{_waiting(plan)}")
+        told.append(f"in the recipe: {recipe_words(fields)}")
         told.append(f"and batch_rows: {job.rows} (sft, dpo) or batch_tokens: {job.tokens_per_step} (cpt)")
+    else:
+        told += _what_would_help(plan)
     wrapped = (textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) or [""] for line in told)
     return "\n".join([*lines, *(part for line in wrapped for part in line)])
 
@@ -76,11 +82,19 @@ def step_fields(plan: Plan) -> dict[str, Any]:
         fields["lora"] = {"rank": job.rank}
     if job.method == "freeze":
         fields["trained_layers"] = job.trained_layers
+    tokens = plan.layout.micro_batch * job.sequence_length
+    if not plan.machine.on_cores or tokens != max(job.sequence_length, ON_CORES):
+        fields["pass_tokens"] = tokens
     if plan.layout.checkpointing == "full":
         fields["gradient_checkpointing"] = True
     if job.optimizer != "adamw":
         fields["optimizer"] = job.optimizer
     return fields
+
+
+def recipe_words(fields: Mapping[str, Any]) -> str:
+    """Return fields of a step as they are written in a recipe, in one line."""
+    return ", ".join(f"{name}: {_yaml(value)}" for name, value in fields.items())
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:
@@ -116,9 +130,8 @@ def _row(plan: Plan, chosen: Plan, fastest: float, notes: Mapping[str, str]) -> 
     return (
         "->" if taken and chosen.fits else "" if plan.fits else "x" + notes.get(plan.reason, ""),
         plan.job.method,
-        layout.name,
-        str(layout.micro_batch),
-        "yes" if layout.checkpointing == "full" else "",
+        layout.short,
+        f"{layout.micro_batch}{'r' if layout.checkpointing == 'full' else ' '}",
         *(_gb(part) for part in (memory.parameters, memory.gradients, memory.optimizer)),
         _gb(memory.activations + memory.logits + memory.working),
         _gb(memory.peak) + over["device"],
@@ -137,6 +150,12 @@ def _gb(count: int) -> str:
     return "" if not count else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
+def _used(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the rows without the columns in which there is nothing but a head."""
+    kept = [column for column in range(len(rows[0])) if any(row[column] for row in rows[1:])]
+    return [tuple(row[column] for column in kept) for row in rows]
+
+
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     left = 3  # the first columns are words
@@ -150,14 +169,41 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _duration(plan: Plan) -> str:
-    if plan.seconds is None:
-        return ""
-    assert plan.job.tokens is not None
-    seconds = plan.seconds
+    """Return how long all tokens take, or a million where their number is not known."""
+    tokens = plan.job.tokens or 1_000_000
+    seconds = tokens / plan.tokens_per_second if plan.seconds is None else plan.seconds
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
-            return f", {plan.job.tokens:,} tokens in {seconds / size:.1f} {unit}"
-    return f", {plan.job.tokens:,} tokens in {seconds:.0f} seconds"
+            return f", {tokens:,} tokens in {seconds / size:.1f} {unit}"
+    return f", {tokens:,} tokens in {seconds:.0f} seconds"
+
+
+def _waiting(plan: Plan) -> str:
+    time = plan.timing
+    lost = {"communication": time.communication, "moving what is offloaded": time.offload}
+    what = max(lost, key=lambda name: lost[name])
+    share = lost[what] / time.seconds
+    return f"; {share:.0%} of a step is {what}: larger passes and batches need less of it" if share > _MUCH else ""
+
+
+def _what_would_help(plan: Plan) -> list[str]:
+    """Return, where nothing fits, the next smaller plan, the longest rows that would fit, and what cut rows need."""
+    told, job, smaller = [], plan.job, next_smaller(plan)
+    if smaller is not None:
+        told.append(f"what would fit: {smaller.words}")
+    if smaller is None or "sequence_length" in smaller.changes:
+        while (job := replace(job, sequence_length=job.sequence_length // 2, rows=2 * job.rows)).sequence_length >= 128:
+            if (shorter := plan_for(job, plan.machine, ladder="down")).fits:
+                told = [f"rows that fit: up to {job.sequence_length:,} tokens, with {shorter.words}"]
+                break
+    cut = [a for a in plan.alternatives if a.layout.context > 1 and a.memory.peak <= a.machine.memory]
+    if cut:
+        least = min(cut, key=lambda a: a.layout.context)
+        told.append(
+            f"or rows cut over {least.layout.context} devices (context parallel), {least.memory.peak / GB:.1f} GB on "
+            "each: these trainers have it not, Megatron-LM and torchtitan have"
+        )
+    return told
 
 
 def _yaml(value: Any) -> str:

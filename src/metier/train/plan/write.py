@@ -73,10 +73,10 @@ def accelerate_config(plan: Plan) -> dict[str, Any]:
             # The step's `gradient_checkpointing` does it: the trainers refuse both at once.
             "fsdp_activation_checkpointing": False,
         }
-        if layout.tensor > 1 or layout.context > 1:
+        if layout.tensor > 1 or layout.context > 1 or layout.replicas > 1:
             config["parallelism_config"] = {
-                "parallelism_config_dp_replicate_size": 1,
-                "parallelism_config_dp_shard_size": layout.data,
+                "parallelism_config_dp_replicate_size": layout.replicas,
+                "parallelism_config_dp_shard_size": layout.data // layout.replicas,
                 "parallelism_config_tp_size": layout.tensor,
                 "parallelism_config_cp_size": layout.context,
             }
@@ -126,6 +126,9 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
         "fp16": {"enabled": _precision(plan) == "fp16"},
         "zero_optimization": zero,
     }
+    if layout.optimizer_at == "cpu":
+        # torch's fused AdamW: DeepSpeed's own would be compiled on every machine when the training begins.
+        config["zero_force_ds_cpu_optimizer"] = False
     if "nvme" in (layout.optimizer_at, layout.parameters_at):
         config["aio"] = {"block_size": 1 << 20, "queue_depth": 32, "single_submit": False, "overlap_events": True}
     return config
