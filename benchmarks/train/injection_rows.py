@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.record import Row
 from benchmarks.train.injection_instructions import FOLLOWED
+from benchmarks.train.injection_sampled import SAMPLED
 from benchmarks.train.injection_steps import (
     BATCH_TOKENS,
     CHAT_ROWS,
@@ -77,7 +78,8 @@ def contrasts_of(part: str) -> list[Contrast]:
         pairs = [("chat", "origin"), ("CPT", "chat"), ("CPT + vector", "CPT"), ("CPT + vector", "chat")]
         return [Contrast(*pair, *figure) for pair in pairs for figure in (followed, *_TEXTS)]
     arms = [f"GRPO at {rate:g}" for rate in GRPO_RATES]
-    return [Contrast(arm, "SFT", "execution", split) for arm in arms for split in (ANY, *EXECUTED)]
+    names = ("execution", SAMPLED)
+    return [Contrast(arm, "SFT", name, split) for arm in arms for name in names for split in (ANY, *EXECUTED)]
 
 
 def rows_of(part: str, seeds: Sequence[Arms], workshop: Workshop) -> list[Row]:
@@ -140,7 +142,7 @@ def _answers(workshop: Workshop, step: Any) -> list[Item]:
 def _seconds(seeds: Sequence[Arms], workshop: Workshop) -> float:
     """Return how long making all of a part took, each step counted once, those of the demo apart."""
     steps = dependencies_first([step for arms in seeds for steps in arms.values() for step in steps])
-    names = ("cpt", "sft", "grpo", "chat-vector", "examine", "benchmark-followed")
+    names = ("cpt", "sft", "grpo", "chat-vector", "examine", "benchmark-followed", "benchmark-sampled")
     made = {workshop.keys.of(step): workshop.find(step) for step in steps if step.name in names}
     return math.fsum(artifact.record.seconds for artifact in made.values() if artifact is not None)
 
