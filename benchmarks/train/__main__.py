@@ -4,7 +4,7 @@ import sys
 
 from benchmarks.run import run
 
-NAMES = ("memory", "merge", "vocabulary", "speed")
+NAMES = ("memory", "merge", "vocabulary", "speed", "injection_speed", "injection")
 
 if __name__ == "__main__":
     sys.exit(run("train", sys.argv[1:] or NAMES))
