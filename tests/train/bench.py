@@ -10,7 +10,17 @@ import torch
 
 from metier.core import Host, Progress, Step, Work
 from metier.core.chat import Message
-from metier.core.types import Conversation, Conversations, Document, Documents, Model, Preference, Preferences
+from metier.core.types import (
+    Conversation,
+    Conversations,
+    Document,
+    Documents,
+    Judgement,
+    Judgements,
+    Model,
+    Preference,
+    Preferences,
+)
 from metier.train.packing import Row
 
 HOST = Host(cores=1, threads=1, memory_bytes=8 << 30)
@@ -64,6 +74,21 @@ class Talks(Step[Conversations]):
         rng = random.Random(0)
         made = [conversation(index, rng) for index in range(self.rows)]
         work.count("conversation", len(made), Conversations.write(work.folder, made), made={"conversation": len(made)})
+
+
+class Thumbs(Step[Judgements]):
+    """Judged answers to ten prompts."""
+
+    name: ClassVar[str] = "test-thumbs"
+    rows: int = 20
+
+    def run(self, work: Work) -> None:
+        rng = random.Random(0)
+        made = []
+        for index in range(self.rows):
+            talk = conversation(index // 2, rng)
+            made.append(Judgement("same", talk.messages[:-1], talk.messages[-1].content, index % 2 == 0, "test"))
+        work.count("judgement", len(made), Judgements.write(work.folder, made), made={"judgement": len(made)})
 
 
 class Pairs(Step[Preferences]):

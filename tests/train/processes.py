@@ -1,38 +1,112 @@
-"""`python -m tests.train.processes WORKSHOP MODEL NAME...` trains the tiny model, as one or as one of several."""
+"""`python -m tests.train.processes WORKSHOPS MODEL LAYOUT:NAME...` trains the tiny model, as one or as one of several.
+
+Each training is made in the workshop of its layout's name, or in that before a slash: `there/fsdp2:again`.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from metier.core import Progress, Step, Workshop
+from metier.core.processes import Processes
 from metier.core.types import Model
-from metier.train import Dpo, Sft
+from metier.train import Dpo, Kto, Sft
 from metier.train.checkpoint import Cadence
-from metier.train.options import Method, TrainingStep
-from tests.train.bench import HOST, Given, Pairs, Talks
+from metier.train.options import Method, Precision, TrainingStep
+from tests.train.bench import HOST, Given, Pairs, Talks, Thumbs
+
+FSDP2 = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
+}
+
+
+def zero(folder: Path, stage: int, offload: bool = False) -> dict[str, str]:
+    """Return the variables of a stage of ZeRO, whose configuration is written into `folder`."""
+    parts: dict[str, Any] = {"stage": stage, "overlap_comm": not offload, "contiguous_gradients": True}
+    parts |= {"stage3_param_persistence_threshold": 640} if stage == 3 else {}
+    if offload:
+        parts |= {name: {"device": "cpu", "pin_memory": True} for name in ("offload_optimizer", "offload_param")}
+    names = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size", "gradient_clipping")
+    told = dict.fromkeys(names, "auto") | {"zero_optimization": parts, "zero_force_ds_cpu_optimizer": False}
+    told |= {"bf16": {"enabled": "auto"}}
+    path = folder / f"deepspeed-{stage}-{offload}-{os.getpid()}.json"
+    path.write_text(json.dumps(told))
+    return {
+        "ACCELERATE_USE_DEEPSPEED": "true",
+        "ACCELERATE_DEEPSPEED_CONFIG_FILE": str(path),
+        "ACCELERATE_DEEPSPEED_ZERO3_INIT": str(stage == 3).lower(),
+    }
+
+
+def lay_out(how: str, folder: Path) -> None:
+    """Set the variables of a layout, "one", "ddp", "fsdp2" or "zero-1" to "zero-3-offload", and forget the last one."""
+    from accelerate import PartialState
+
+    for name in list(os.environ):
+        if name.startswith(("ACCELERATE_", "FSDP_")):
+            del os.environ[name]
+    if how == "fsdp2":
+        os.environ.update(FSDP2)
+    elif how.startswith("zero"):
+        os.environ.update(zero(folder, int(how[5]), offload=how.endswith("offload")))
+    PartialState._reset_state()
 
 
 def training(name: str, base: Step[Model]) -> TrainingStep:
-    """Return a training in float32 whose passes two processes cannot share evenly: sft or dpo, full, lora or long."""
-    kind, _, how = name.partition("-")
-    method: Method = "lora" if how == "lora" else "full"
-    if kind == "dpo":
+    """Return a training of passes that two processes cannot share evenly: sft, again on its model, dpo or kto."""
+    method: Method = "lora" if name.endswith("lora") else "full"
+    precision: Precision = "bf16" if "bf16" in name else "fp32"
+    if name.startswith("dpo"):
         return Dpo(
             base=base, pairs=Pairs(pairs=13), batch_pairs=4, learning_rate=1e-3, sequence_length=192, pass_tokens=100,
-            method=method, precision="fp32",
+            method=method, precision=precision,
         )  # fmt: skip
+    if name == "kto":
+        return Kto(
+            base=base, judgements=Thumbs(rows=26), batch_answers=10, learning_rate=1e-3, sequence_length=192,
+            pass_tokens=100, most_lost=50, precision="fp32",
+        )  # fmt: skip
+    if name == "again":
+        base = training("sft", base)
     return Sft(
         base=base, data=(Talks(rows=40),), batch_rows=9, learning_rate=1e-3, sequence_length=192, pass_tokens=192,
-        method=method, precision="fp32", epochs=60 if how == "long" else 1, evaluations=3,
-        validation_share=0.1 if how == "valid" else 0.0,
+        method=method, precision=precision, epochs=1,
     )  # fmt: skip
 
 
+def end_after_step(last: int) -> None:
+    """Send SIGTERM to the last of the processes at the end of an optimizer step."""
+
+    def due(self: Cadence, step: int) -> bool:
+        if step == last and (here := Processes.here()).rank == here.total - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    Cadence.due = due  # type: ignore[method-assign]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Do what the words after the program's name say, as this process of those that were launched."""
+    folder, model, *words = arguments
+    if asked := os.environ.get("METIER_TEST_END"):
+        end_after_step(int(asked))
+    for word in words:
+        where, _, name = word.partition(":")
+        lay_out(where.rpartition("/")[2], Path(folder))
+        shop = Workshop(Path(folder) / where.partition("/")[0], HOST, Progress(sys.stderr))
+        shop.make(training(name, Given(at=model)))
+
+
 if __name__ == "__main__":
-    if os.environ.get("METIER_TEST_SAVES"):
-        Cadence.due = lambda *_: True  # type: ignore[method-assign]
-    shop = Workshop(Path(sys.argv[1]), HOST, Progress.here())
-    for one in sys.argv[3:]:
-        shop.make(training(one, Given(at=sys.argv[2])))
+    main(sys.argv[1:])

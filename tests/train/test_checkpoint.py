@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,15 +63,53 @@ def test_that_no_checkpoint_is_whole_is_said(tmp_path: Path) -> None:
     assert "begins anew" in warnings[0] and "checkpoint-9: weights has 0 of 10 bytes" in warnings[0]
 
 
-@pytest.mark.parametrize(
-    "marker", ["", "{", "[]", '{"identity": {}, "files": {}}', '{"fingerprint": "x", "bytes": {}}']
-)
+@pytest.mark.parametrize("marker", ["", "{", "[]"])
 def test_a_marker_that_says_nothing_is_told_and_counts_as_none(tmp_path: Path, marker: str) -> None:
     warnings: list[str] = []
     checkpoints = Checkpoints(tmp_path, ROWS, warnings.append)
     (write(checkpoints, 9) / MARKER).write_text(marker)
     assert checkpoints.newest() is None
-    assert "checkpoint-9: complete.json is damaged, or of another version" in warnings[0]
+    assert "checkpoint-9: complete.json is damaged" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "marker",
+    ['{"fingerprint": "x", "bytes": {}}', '{"identity": {}, "files": {}}', '{"identity": 3, "files": 3}', "{}"],
+)
+def test_a_checkpoint_of_another_version_is_refused_and_kept(tmp_path: Path, marker: str) -> None:
+    checkpoints = Checkpoints(tmp_path, ROWS)
+    path = write(checkpoints, 9)
+    (path / MARKER).write_text(marker)
+    with pytest.raises(Mistake, match="step 9 was written by another version") as caught:
+        checkpoints.newest()
+    assert ", ".join(json.loads(marker)) in (caught.value.found or "") and str(tmp_path) in (caught.value.hint or "")
+    assert (path / "weights").is_file()
+
+
+def test_a_marker_that_cannot_be_read_deletes_nothing(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, ROWS)
+    path = write(checkpoints, 9)
+    (path / MARKER).unlink()
+    (path / MARKER).mkdir()
+    with pytest.raises(OSError, match=MARKER):
+        checkpoints.newest()
+    assert (path / "weights").is_file()
+
+
+def test_a_copy_that_a_user_put_beside_them_is_left_alone(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, ROWS)
+    write(checkpoints, 9).rename(tmp_path / "checkpoint-9-kept")
+    (tmp_path / "checkpoint-mine").mkdir()
+    assert checkpoints.newest() is None
+    for step in (10, 11, 12):
+        checkpoints.make_room()
+        write(checkpoints, step)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "checkpoint-9-kept",
+        "checkpoint-mine",
+        "checkpoint-11",
+        "checkpoint-12",
+    }
 
 
 @pytest.mark.parametrize(
@@ -124,6 +163,31 @@ def test_there_are_never_more_than_two(tmp_path: Path) -> None:
         assert len(list(tmp_path.iterdir())) <= 2
     assert checkpoints.newest() == checkpoints.path(10)
     assert json.loads((checkpoints.path(10) / MARKER).read_text())["files"].keys() == {"weights", "shards/rank1"}
+
+
+def test_a_checkpoint_is_sealed_when_all_processes_have_written_their_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metier.train.watched import Watched
+
+    order: list[str] = []
+
+    class Saves:
+        def _save_checkpoint(self, model: object, trial: object) -> None:
+            order.append("this process has written")
+
+    class Training(Watched, Saves):
+        def is_world_process_zero(self) -> bool:
+            return True
+
+    monkeypatch.setattr("metier.train.watched.barrier", lambda: order.append("all have written"))
+    monkeypatch.setattr(Checkpoints, "seal", lambda self, step: order.append(f"sealed {step}"))
+    training = Training.__new__(Training)
+    training.state, training.checkpoints = SimpleNamespace(global_step=7), Checkpoints(tmp_path, ROWS)
+    monkeypatch.setattr(training, "guard", SimpleNamespace(saved=lambda step: None), raising=False)
+    training.cadence = Cadence()
+    training._save_checkpoint(None, None)
+    assert order == ["this process has written", "all have written", "sealed 7"]
 
 
 def test_the_first_save_is_early_and_slow_saves_are_rare() -> None:

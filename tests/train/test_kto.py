@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 
-from metier.core import LocalPath, Mistake, Step, Work, Workshop
+from metier.core import LocalPath, Mistake, Workshop
 from metier.core.chat import Message
-from metier.core.types import Judgement, Judgements
+from metier.core.types import Judgement
 from metier.instruct.chat_data import JudgementData
 from metier.instruct.formats import BadRow, verdict
 from metier.train import Kto
@@ -23,24 +24,10 @@ from metier.train.schedule import Schedule, schedule
 from metier.train.trainer import Settings
 from metier.train.tune import tune
 from metier.train.unpaired import Judged, UnpairedTrainer, kto_loss
-from tests.train.bench import HOST, Given, Interrupting, conversation, same, weights, work_in
+from tests.train.bench import HOST, Given, Interrupting, Thumbs, largest_difference, same, weights, work_in
+from tests.train.test_processes import launch, losses
 
 SETTINGS = Settings(learning_rate=1e-3, warmup=0.1, weight_decay=0.0, seed=0)
-
-
-class Thumbs(Step[Judgements]):
-    """Judged answers to ten prompts."""
-
-    name: ClassVar[str] = "test-thumbs"
-    rows: int = 20
-
-    def run(self, work: Work) -> None:
-        rng = random.Random(0)
-        made = []
-        for index in range(self.rows):
-            talk = conversation(index // 2, rng)
-            made.append(Judgement("same", talk.messages[:-1], talk.messages[-1].content, index % 2 == 0, "test"))
-        work.count("judgement", len(made), Judgements.write(work.folder, made), made={"judgement": len(made)})
 
 
 def sigmoid(x: float) -> float:
@@ -179,6 +166,53 @@ def test_kto_parts_good_from_bad_and_counts_its_rows(tiny_model_folder: Path, tm
     assert model.record.figures["answers"] == {"good": 10, "bad": 10}
     assert model.record.ledger.lines[0].kept == 20
     assert model.record.figures["validation_loss"]["before"] == pytest.approx(0.5, abs=1e-2)
+
+
+def test_passes_of_the_reference_point_are_no_larger_than_those_of_the_training(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    seen: list[list[str]] = []
+
+    class Seen(UnpairedTrainer):
+        def _passes(self, names: Sequence[str]) -> list[list[str]]:
+            passes = super()._passes(names)
+            assert [name for some in passes for name in some] == list(names)
+            most = max(len(window.ids) for window in self.schedule.windows)
+            sizes = [[len(self.judged.mismatched[name].ids) for name in some] for some in passes]
+            assert all(sum(own) <= most or len(own) == 1 for own in sizes)
+            seen.extend(passes)
+            return passes
+
+    plan, judged = made_of(rows_of(0, 16), 40)
+    tune(tiny_model_folder, plan, SETTINGS, work_in(tmp_path), lambda *args: Seen(*args, judged=judged))
+    assert len(seen) > 2 * plan.steps and max(map(len, seen)) > 1
+
+
+@pytest.mark.slow
+def test_two_processes_that_share_a_step_unevenly_train_as_one_does(tiny_model_folder: Path, tmp_path: Path) -> None:
+    made = []
+    for word, processes in (("one:kto", 1), ("ddp:kto", 2)):
+        code, said = launch(tmp_path, tiny_model_folder, word, processes=processes)
+        assert code == 0, said
+        (folder,) = (tmp_path / word.partition(":")[0]).glob("kto-*")
+        made.append(folder)
+    one, two = map(losses, made)
+    assert two == pytest.approx(one, abs=1e-4) and len(one) > 2
+    assert largest_difference(weights(made[0] / "model"), weights(made[1] / "model")) < 1e-4
+
+
+def test_one_kind_that_is_left_out_as_too_long_is_told(tiny_model_folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "How many?", "completion": text, "label": label}
+        for text, label in (("Three.", True), ("one row for each order. " * 40, False))
+    ]
+    file = tmp_path / "thumbs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judgements = JudgementData(files=(LocalPath(file),))
+    step = Kto(base=Given(at=str(tiny_model_folder)), judgements=judgements, sequence_length=64, too_long="drop")
+    with pytest.raises(Mistake, match="both kinds") as caught:
+        Workshop(tmp_path / "shop", HOST).make(step)
+    assert "1 good and 0 bad; too long" in (caught.value.found or "")
 
 
 def judgement(answer: str, good: bool, prompt: str = "q") -> Judgement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -256,7 +257,7 @@ def test_many_devices_without_machines_are_in_machines_of_eight() -> None:
     "text",
     [
         *("", "8", "8xFOO-80G", "8xA100-81G", "0x8xA100-80G", "8xA100-80G,ssd=3", "cpu:2"),
-        *("cpu:0x24G", "2x8xA100-80G,net=0", "12xA100-80G", "1x512xA100-80G"),
+        *("cpu:0x24G", "2x8xA100-80G,net=0", "12xA100-80G", "1x512xA100-80G", "cpu:2x1.2.3G"),
     ],
 )
 def test_a_machine_that_cannot_be_read_is_a_mistake_with_a_hint(text: str) -> None:
@@ -285,6 +286,13 @@ def test_an_unknown_model_is_a_mistake_with_a_hint(wanted: str) -> None:
     assert told.value.hint
 
 
+def test_weights_in_the_place_of_a_configuration_are_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "model.gguf").open("wb") as file:
+        file.truncate(1 << 25)
+    with pytest.raises(Mistake, match="no config"):
+        find_shape(tmp_path / "model.gguf")
+
+
 def test_a_configuration_without_a_shape_names_what_is_missing() -> None:
     with pytest.raises(Mistake, match="hidden_size"):
         shape_of({"num_hidden_layers": 2})
@@ -292,7 +300,15 @@ def test_a_configuration_without_a_shape_names_what_is_missing() -> None:
         parameters({})
 
 
-@pytest.mark.parametrize("config", [[], {**SMALL, "num_attention_heads": 0}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        [],
+        {**SMALL, "num_attention_heads": 0},
+        {**SMALL, "num_key_value_heads": "8"},
+        {"text_config": "none"},
+    ],
+)
 def test_a_configuration_that_is_none_is_a_mistake(config: Any) -> None:
     with pytest.raises(Mistake):
         shape_of(config)

@@ -2,75 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+import torch
+import trl
 
 from metier.core import Artifact, Mistake
-from metier.train.arguments import shared
+from metier.train.adapt import network_for
+from metier.train.arguments import arguments, shared
 from metier.train.collate import EMPTY, collate
 from metier.train.distributed import dealt, layout
-from tests.train.bench import largest_difference, weights
+from metier.train.options import Settings
+from tests.train.bench import HOST, largest_difference, weights
+from tests.train.processes import zero
 
 ROOT = Path(__file__).parents[2]
 LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP")
-FSDP2 = {
-    "ACCELERATE_USE_FSDP": "true",
-    "FSDP_VERSION": "2",
-    "FSDP_RESHARD_AFTER_FORWARD": "true",
-    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-    "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
-    "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
-}
 
 
-def zero(folder: Path, stage: int, offload: bool = False) -> dict[str, str]:
-    """Return the variables of a stage of ZeRO, whose configuration is written into `folder`."""
-    parts: dict[str, Any] = {"stage": stage, "overlap_comm": not offload, "contiguous_gradients": True}
-    parts |= {"stage3_param_persistence_threshold": 640} if stage == 3 else {}
-    if offload:
-        parts |= {name: {"device": "cpu", "pin_memory": True} for name in ("offload_optimizer", "offload_param")}
-    names = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size", "gradient_clipping")
-    told = dict.fromkeys(names, "auto") | {"zero_optimization": parts, "zero_force_ds_cpu_optimizer": False}
-    path = folder / "deepspeed.json"
-    path.write_text(json.dumps(told))
-    return {
-        "ACCELERATE_USE_DEEPSPEED": "true",
-        "ACCELERATE_DEEPSPEED_CONFIG_FILE": str(path),
-        "ACCELERATE_DEEPSPEED_ZERO3_INIT": str(stage == 3).lower(),
-    }
-
-
-def started(workshop: Path, model: Path, names: list[str], variables: dict[str, str], processes: int) -> Any:
-    """Start trainings of the tiny model by so many processes."""
-    words = [sys.executable, "-m"]
+def launch(folder: Path, model: Path, *words: str, processes: int = 2, **variables: str) -> tuple[int, str]:
+    """Train the tiny model, see `processes`; return the exit code and what was said on standard error."""
+    program = [sys.executable, "-m"]
     if processes > 1:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             port = str(taken.getsockname()[1])
-        words += ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", port, "-m"]
+        program += ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", port, "-m"]
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
-    environment |= {"OMP_NUM_THREADS": "1", **variables}
-    return subprocess.Popen(
-        [*words, "tests.train.processes", str(workshop), str(model), *names],
-        cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    done = subprocess.run(
+        [*program, "tests.train.processes", str(folder), str(model), *words],
+        cwd=ROOT, env=environment | {"OMP_NUM_THREADS": "1", **variables}, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
-
-
-def train(workshop: Path, model: Path, names: list[str], variables: dict[str, str], processes: int = 2) -> str:
-    """Train, and return what was said on standard error."""
-    process = started(workshop, model, names, variables, processes)
-    said: str = process.communicate(timeout=600)[1]
-    assert process.returncode == 0, said[-3000:]
-    return said
+    return done.returncode, done.stdout[-2000:] + done.stderr[-6000:]
 
 
 def trained(workshop: Path) -> dict[str, Path]:
@@ -79,54 +47,63 @@ def trained(workshop: Path) -> dict[str, Path]:
 
 
 def losses(folder: Path) -> list[float]:
+    """Return the losses of all steps: were they written by two processes, each would be there twice."""
     return [event["loss"] for event in Artifact(folder).events("log")]
-
-
-NAMES = ["sft-full", "dpo-lora"]
 
 
 @pytest.fixture(scope="module")
 def alone(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workshop in which one process trained."""
-    workshop = tmp_path_factory.mktemp("alone")
-    train(workshop, tiny_model_folder, NAMES, {}, processes=1)
-    return workshop
+    folder = tmp_path_factory.mktemp("alone")
+    code, said = launch(folder, tiny_model_folder, "one:again", "one:dpo-lora", processes=1)
+    assert code == 0 and "Setting accelerator to CPU" not in said, said
+    return folder / "one"
 
 
-def assert_same(alone: Path, several: Path) -> None:
+def assert_same(alone: Path, several: Path, count: int) -> None:
+    """Assert that so many trainings have the losses of each step and the weights that one process gives."""
     one, two = trained(alone), trained(several)
-    assert one.keys() == two.keys() and len(one) == len(NAMES)
-    for name in one:
+    assert set(two) <= set(one) and len(two) == count
+    for name in two:
         assert losses(two[name]) == pytest.approx(losses(one[name]), abs=1e-4) and len(losses(one[name])) > 2
         assert largest_difference(weights(one[name] / "model"), weights(two[name] / "model")) < 1e-4
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["ddp", "zero-1", "zero-2", "zero-3", "zero-3 offloaded", "fsdp2"])
-def test_two_processes_give_the_losses_and_weights_of_one(
-    tiny_model_folder: Path, alone: Path, tmp_path: Path, how: str
+def test_data_parallel_and_fsdp2_give_the_losses_and_weights_of_one_process(
+    tiny_model_folder: Path, alone: Path, tmp_path: Path
 ) -> None:
-    variables = {"ddp": {}, "fsdp2": FSDP2}.get(how)
-    if variables is None:
-        variables = zero(tmp_path, int(how[5]), offload=how.endswith("offloaded"))
-    train(tmp_path / "runs", tiny_model_folder, NAMES, variables)
-    assert_same(alone, tmp_path / "runs")
+    code, said = launch(tmp_path, tiny_model_folder, "ddp:sft", "ddp:dpo-lora", "fsdp2:sft", "fsdp2:dpo-lora")
+    assert code == 0, said
+    assert_same(alone, tmp_path / "ddp", 2)
+    assert_same(alone, tmp_path / "fsdp2", 2)
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_of_two_saves_and_ends_both_with_143(tiny_model_folder: Path, tmp_path: Path) -> None:
-    workshop = tmp_path / "runs"
-    process = started(workshop, tiny_model_folder, ["sft-long"], {}, 2)
-    deadline = time.monotonic() + 300
-    while not list(workshop.glob("sft-*/events.jsonl")) or not losses(next(workshop.glob("sft-*"))):
-        assert time.monotonic() < deadline and process.poll() is None, process.communicate()[1]
-        time.sleep(0.1)
-    workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
-    os.kill(int(workers.stdout.split()[-1]), signal.SIGTERM)
-    said = process.communicate(timeout=120)[1]
-    assert process.returncode != 0 and "asked to end: saved after step" in said and "exitcode  : 143" in said
-    (folder,) = workshop.glob("sft-*")
+def test_the_stages_of_zero_give_them_and_fsdp2_goes_on_from_the_weights_of_zero_3(
+    tiny_model_folder: Path, alone: Path, tmp_path: Path
+) -> None:
+    words = ("zero-1:sft", "zero-2:sft", "zero-3:sft", "zero-3:dpo-lora", "zero-3-offload:sft", "zero-3/fsdp2:again")
+    code, said = launch(tmp_path, tiny_model_folder, *words)
+    assert code == 0, said
+    for where, count in (("zero-1", 1), ("zero-2", 1), ("zero-3", 3), ("zero-3-offload", 1)):
+        assert_same(alone, tmp_path / where, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ended", "resumed", "processes"), [("ddp", "ddp/one", 1), ("fsdp2", "fsdp2", 3), ("zero-2", "zero-2", 2)]
+)
+def test_sigterm_to_one_of_two_ends_both_with_143_and_the_training_goes_on_as_if_nothing_had_been(
+    tiny_model_folder: Path, alone: Path, tmp_path: Path, ended: str, resumed: str, processes: int
+) -> None:
+    code, said = launch(tmp_path, tiny_model_folder, f"{ended}:sft", METIER_TEST_END="2")
+    assert code != 0 and "asked to end: saved after step" in said and "exitcode  : 143" in said, said
+    (folder,) = (tmp_path / ended).glob("sft-*")
     assert list(folder.glob("checkpoints/checkpoint-*/complete.json")) and not (folder / "record.json").exists()
+    code, said = launch(tmp_path, tiny_model_folder, f"{resumed}:sft", processes=processes)
+    assert code == 0 and "going on from step" in said, said
+    assert_same(alone, tmp_path / ended, 1)
 
 
 def test_empty_passes_make_every_step_even() -> None:
@@ -148,6 +125,20 @@ def test_passes_that_cannot_be_shared_evenly_are_refused_where_none_can_be_empty
         shared(3)
     monkeypatch.delenv("WORLD_SIZE")
     assert shared(3) == 3
+
+
+def test_lora_computes_in_16_bits_under_zero_and_is_refused_there_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    for name, value in zero(tmp_path, 2).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(1e-3, 0.1, 0.0, 0, method="lora", precision="bf16")
+    network = network_for(tiny_model_folder, settings, HOST).bfloat16()  # as DeepSpeed does, which has no autocast
+    told = collate([EMPTY._replace(targets=[5, 7])])
+    loss = network(**{name: told[name] for name in ("input_ids", "position_ids", "targets", "blocks")}).sum()
+    assert torch.isfinite(loss)
+    with pytest.raises(Mistake, match="without GPUs zero-2 trains in float32 only"):
+        arguments(trl.SFTConfig, tmp_path, 4, 1, settings, HOST)
 
 
 def test_the_layout_is_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

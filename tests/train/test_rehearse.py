@@ -17,6 +17,7 @@ import torch
 import metier.train.rehearse as rehearse_module
 import metier.train.tune as tune_module
 from metier.core import Artifact, Host, Mistake, Progress, Work
+from metier.core.host import Gpu
 from metier.train.memory import config_in
 from metier.train.network import load_network, load_tokenizer
 from metier.train.options import Lora, Settings
@@ -222,6 +223,20 @@ def test_a_measured_peak_over_the_memory_is_refused(
     with pytest.raises(Mistake, match="does not fit") as told:
         rehearse(trainer, course.windows)
     assert "peak memory 8.59 GB, predicted" in str(told.value.found)
+    assert "METIER_REHEARSAL=measured" in str(told.value.hint)
+    monkeypatch.setenv("METIER_REHEARSAL", "measured")
+    rehearse(trainer, course.windows)
+    assert "peak memory 8.59 GB, predicted" in trainer.work.warnings[-1]
+
+
+def test_where_the_memory_beside_the_gpus_is_too_small_that_is_said(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process beside a GPU takes 4 GiB, and this machine has one."""
+    work = work_in(tmp_path, Host(1, 1, 1 << 30, (Gpu("NVIDIA A100-SXM4-80GB", 80 << 30),)))
+    with pytest.raises(Mistake, match="does not fit") as told:
+        check_plan(tiny_model_folder, plan(rows_with_prefixes(0)), SETTINGS, work)
+    assert "4.3 GB are needed beside the GPUs, and this machine has 1.1 GB" in str(told.value.found)
 
 
 def test_a_tensor_that_changed_on_its_way_is_named(tiny_model_folder: Path) -> None:

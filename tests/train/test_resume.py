@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from metier.core import Mistake, Step, Workshop
-from metier.core.types import Model
+from metier.core.chat import Message
+from metier.core.types import Conversation, Model
 from metier.corpus.pack import Pack
 from metier.train import Cpt, Dpo, Kto, Sft
 from metier.train.checkpoint import Cadence
 from metier.train.options import Lora, Settings
 from metier.train.packing import Group, optimizer_batches, share_prefixes
+from metier.train.reinforce import digest_of
 from metier.train.schedule import Schedule, schedule
 from metier.train.trainer import PackedTrainer
 from metier.train.tune import tune
@@ -27,13 +29,13 @@ from tests.train.bench import (
     Pairs,
     Talks,
     Texts,
+    Thumbs,
     largest_difference,
     rows_with_prefixes,
     same,
     weights,
     work_in,
 )
-from tests.train.test_kto import Thumbs
 from tests.train.test_packed import Channels
 
 SETTINGS = Settings(learning_rate=1e-3, warmup=0.1, weight_decay=0.01, seed=0)
@@ -158,6 +160,17 @@ def test_a_damaged_checkpoint_costs_a_few_steps_and_no_bit(tiny_model_folder: Pa
     assert work.figures["checkpoints_resumed_from"] == [1]
     assert "checkpoint-2: optimizer.pt has" in work.warnings[0] and "going on from checkpoint-1" in work.warnings[0]
     assert same(weights(tmp_path / "through/model"), weights(tmp_path / "cut/model"))
+
+
+def test_of_a_reinforcement_prompts_and_checks_are_what_its_data_is() -> None:
+    row = Conversation("a", [Message("user", "1 + 1?"), Message("assistant", "2")], "sums", check={"scorer": "exact"})
+    other = [
+        [row._replace(check={"scorer": "regex"})],
+        [row._replace(messages=[Message("user", "1 + 2?")])],
+        [row, row],
+    ]
+    assert len({digest_of(rows) for rows in ([row], *other)}) == 4
+    assert digest_of([row._replace(messages=row.messages[:1])]) == digest_of([row])  # its answer is not asked
 
 
 def test_rows_are_the_same_however_they_share_their_beginnings() -> None:

@@ -3,14 +3,19 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from metier.core import Failure
 from metier.core.engine.generation import Generated
+from metier.train.checkpoint import Checkpoints
+from metier.train.identity import Identity
 from metier.train.packing import Group, Row, window_of
 from metier.train.watch.detectors import (
     WARM_UP,
@@ -23,11 +28,13 @@ from metier.train.watch.detectors import (
     Unlikely,
     detectors_for,
 )
+from metier.train.watch.guard import Guard
 from metier.train.watch.looks import Measured, compared, summary
 from metier.train.watch.options import CHECKS, Watch
 from metier.train.watch.rollback import anchor_steps
 from metier.train.watch.samples import Asked, repeated_share, row_prompts
 from metier.train.watch.trace import UNDONE, Told, Trace
+from tests.train.bench import work_in
 
 
 def looked(detector: Detector, told: list[Told]) -> list[Finding]:
@@ -212,6 +219,94 @@ def test_a_look_is_judged_by_its_rise_since_before_step_1() -> None:
 def test_good_checkpoints_lie_a_twentieth_of_the_training_apart_within_reason() -> None:
     assert [anchor_steps(steps, None) for steps in (30, 1_000, 100_000)] == [10, 50, 200]
     assert anchor_steps(1_000, 7) == 7
+
+
+def guard_of(folder: Path, watch: Watch) -> Guard:
+    """A guard on a training whose weights nobody looks at."""
+    trainer: Any = SimpleNamespace(
+        settings=SimpleNamespace(watch=watch),
+        supervised=True,
+        most_lost=None,
+        state=SimpleNamespace(global_step=0, max_steps=100, log_history=[], best_metric=None),
+        checkpoints=Checkpoints(folder / "checkpoints", Identity({}, {}, {})),
+        accelerator=SimpleNamespace(wait_for_everyone=lambda: None),
+        is_world_process_zero=lambda: True,
+        work=work_in(folder),
+    )
+    guard = Guard(trainer)
+    guard.begin()
+    return guard
+
+
+def go_on(guard: Guard, losses: list[float]) -> None:
+    """Tell a guard of further steps, and take the checkpoints that it asks for."""
+    trainer: Any = guard._trainer
+    for loss in losses:
+        step = trainer.state.global_step = trainer.state.global_step + 1
+        entry = {"step": step, "loss": loss, "grad_norm": 1.0}
+        trainer.state.log_history.append(entry)
+        guard.after_step(entry)
+        if guard.due(step):
+            trainer.checkpoints.path(step).mkdir(parents=True)
+            guard.saved(step)
+
+
+def good(folder: Path) -> list[int]:
+    return sorted(int(path.name.rpartition("-")[2]) for path in (folder / "checkpoints/good").glob("checkpoint-*"))
+
+
+def test_a_second_rollback_does_not_return_to_what_the_first_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spike at step 26 goes back ten steps, to 15. The weights of step 25 are not good because a NaN comes at 28."""
+    back: list[str] = []
+    monkeypatch.setattr("metier.train.watch.guard.restore", lambda _trainer, anchor: back.append(anchor.name))
+    monkeypatch.setattr("metier.train.watch.guard.set_rates", lambda _trainer: None)
+    guard = guard_of(tmp_path, Watch(spike="rollback", not_finite="rollback", checkpoint_steps=5))
+    go_on(guard, [1.0] * 25)
+    assert good(tmp_path) == [15, 20, 25]
+    go_on(guard, [9.0, 1.0, math.nan])
+    assert back == ["checkpoint-15", "checkpoint-15"]
+    assert good(tmp_path) == [15]
+
+
+class Looking:
+    """Looks that find forgetting after step 8."""
+
+    trusted = 0
+
+    def planned(self, step: int, _steps: int) -> bool:
+        return step == 8
+
+    due = planned
+
+    def look(self, step: int) -> list[Finding]:
+        return [Finding("forgetting", step, "it forgets", "0.9", "mix in general rows", 0.9, 0.5, 0)]
+
+
+@pytest.mark.parametrize(("repetition", "kept"), [("warn", [10]), ("stop", [])])
+def test_a_look_at_a_step_that_the_clock_chose_decides_nothing(
+    tmp_path: Path, repetition: Any, kept: list[int]
+) -> None:
+    """Else which checkpoint a rollback returns to would depend on how fast the machine was."""
+    guard = guard_of(tmp_path, Watch(spike="rollback", repetition=repetition, checkpoint_steps=10))
+    guard.looks = Looking()  # type: ignore[assignment]
+    go_on(guard, [1.0] * 12)
+    assert good(tmp_path) == kept
+    assert "it forgets" in guard._trainer.work.warnings[0]
+
+
+def test_all_processes_do_what_the_first_one_s_look_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_another(work: Callable[[], Any]) -> Any:
+        return Looking().look(8)  # as the first process sent it; the own clock and model are not asked
+
+    monkeypatch.setattr("metier.train.watch.guard.from_first", as_another)
+    monkeypatch.setattr(Looking, "due", None)
+    guard = guard_of(tmp_path, Watch(forgetting="stop"))
+    guard.looks = Looking()  # type: ignore[assignment]
+    with pytest.raises(Failure, match="it forgets"):
+        go_on(guard, [1.0] * 12)
+    assert guard._trainer.state.global_step == 8
 
 
 def test_every_check_has_an_action_and_an_unknown_one_is_refused() -> None:

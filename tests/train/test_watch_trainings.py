@@ -70,11 +70,11 @@ def counting_model(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFac
     return folder / "model"
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize(("method", "precision"), [("full", "fp32"), ("lora", "fp32"), ("lora", "bf16")])
 def test_a_training_with_looks_is_to_the_bit_the_one_without(
-    tiny_model_folder: Path, tmp_path: Path, method: Any
+    tiny_model_folder: Path, tmp_path: Path, method: Any, precision: Any
 ) -> None:
-    settings = SETTINGS._replace(method=method, dropout=0.1, neftune_noise_alpha=5.0)
+    settings = SETTINGS._replace(method=method, precision=precision, dropout=0.1, neftune_noise_alpha=5.0)
     for name, watch in (("with", LOOKING), ("without", Watch(looks=0))):
         tune(tiny_model_folder, plan(alike(24)), settings._replace(watch=watch), work_in(tmp_path / name))
     assert losses(tmp_path / "with") == losses(tmp_path / "without")

@@ -132,6 +132,20 @@ def test_steps_done_again_after_a_kill_count_once(run: Path) -> None:
     assert sorted(seen.looks) == sorted(seen.validation) == [0]
 
 
+def test_an_attempt_that_left_no_checkpoint_does_not_count(run: Path) -> None:
+    with (run / "events.jsonl").open("a") as out:
+        out.write(line("validation", step=0, loss=2.7) + line("training", of=40, tokens=4000) + log(1, 3.0))
+    seen = Seen(run)
+    seen.read()
+    assert (seen.step, len(seen.steps), seen.validation) == (1, 1, {0: 2.7})
+    assert not seen.findings
+    assert seen.samples is None
+    with (run / "events.jsonl").open("a") as out:
+        out.write(log(2) + line("resume", step=1, of=40) + line("training", of=40, tokens=4000) + log(2, 2.5))
+    seen.read()
+    assert (seen.curve("loss"), seen.resumed) == ([(1, 3.0), (2, 2.5)], [1])
+
+
 def test_a_file_begun_anew_is_read_anew(run: Path) -> None:
     seen = Seen(run)
     seen.read()

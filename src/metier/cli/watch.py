@@ -89,7 +89,7 @@ def _find(training: str | None, recipe: Path, workshop: Path | None, changes: tu
     from metier.core.artifact import EVENTS
     from metier.core.errors import Mistake
 
-    if training is not None and Path(training).is_dir():
+    if training is not None and (Path(training) / EVENTS).is_file():
         return Path(training), Path(training).resolve().name
     if training is not None and training.endswith(EVENTS) and Path(training).is_file():
         return Path(training).parent, Path(training).resolve().parent.name
@@ -98,6 +98,8 @@ def _find(training: str | None, recipe: Path, workshop: Path | None, changes: tu
     if recipe.exists():
         loaded = open_recipe(recipe, changes)
         names = {name: shop.folder_of(step) for name, step in loaded.steps.items()}
+    if training is not None and training not in names and Path(training).is_dir():  # nothing was written there yet
+        return Path(training), Path(training).resolve().name
     if training is None:
         heard = [path for path in shop.folder.glob(f"*/{EVENTS}") if _trains(path)]
         if not heard:

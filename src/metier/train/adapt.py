@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from metier.core import Host, Mistake
+from metier.train.distributed import layout
 from metier.train.network import bf16_pays, load_network, load_plain
 from metier.train.options import Lora, Precision, Settings
 
@@ -50,8 +51,10 @@ def network_for(base: Path, settings: Settings, host: Host) -> Any:
         train_last_layers(network, settings.trained_layers)
     if settings.adapter:
         network.requires_grad_(False)
-        # The stream between layers stays in float32, whatever the frozen weights lie in.
-        network.get_input_embeddings().register_forward_hook(lambda _module, _inputs, states: states.float())
+        # The stream between layers stays in float32, whatever the frozen weights lie in. Not so under ZeRO: DeepSpeed
+        # computes in 16 bits without autocast, which alone lets the two formats meet.
+        if not layout().startswith("zero"):
+            network.get_input_embeddings().register_forward_hook(lambda _module, _inputs, states: states.float())
         network = with_adapter(network, settings.lora, settings.seed)
     if settings.compile:
         compile_layers(network)

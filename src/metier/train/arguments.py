@@ -57,6 +57,12 @@ def arguments(
     gpu = bool(host.gpus) and torch.cuda.is_available()
     precision = precision_on(host, settings.precision)
     _check(settings, gpu)
+    if precision == "bf16" and not gpu and layout() != "whole":
+        raise Mistake(
+            f"without GPUs {layout()} trains in float32 only",
+            found=f"precision: {settings.precision}, which is bf16 here",
+            hint="set precision: fp32, or start plain data parallel",
+        )
     looked_at: dict[str, Any] = {}
     if validated:
         looked_at = {

@@ -7,7 +7,8 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ MARKER = "complete.json"
 PREFIX = "checkpoint-"  # the trainers' own name for a checkpoint's folder
 
 _BLOCK = 1 << 22  # bytes read at a time
+_AT_ONCE = 4  # files read at once
 _FEW = 3  # differences up to which another training is worth a word
 
 EVERY_STEPS, EVERY_MINUTES = "METIER_CHECKPOINT_STEPS", "METIER_CHECKPOINT_MINUTES"
@@ -102,13 +104,13 @@ class Checkpoints:
         damaged: list[str] = []
         for path in self._sorted():
             told = _marker(path)
-            if told is not None and (fault := _fault(path, told)) is None:
+            if told is not None and (fault := _fault(path, told["files"])) is None:
                 self._tell(path, Identity.read(told["identity"]), damaged)
                 return path
             if told is not None:
                 damaged.append(f"{path.name}: {fault}")
             elif (path / MARKER).exists():  # without one it was cut off by a kill, which is nothing to speak of
-                damaged.append(f"{path.name}: {MARKER} is damaged, or of another version")
+                damaged.append(f"{path.name}: {MARKER} is damaged")
             shutil.rmtree(path, ignore_errors=True)
         if damaged:
             self._warn(f"no checkpoint is whole, so the training begins anew; damaged: {'; '.join(damaged)}")
@@ -117,10 +119,19 @@ class Checkpoints:
         return None
 
     def refuse_others(self) -> None:
-        """Raise Mistake if the newest checkpoint with a marker belongs to another training, naming what differs."""
+        """Raise Mistake if the newest checkpoint with a marker belongs to another training, naming what differs.
+
+        So it does if its marker is of another form: another version of this program wrote it, and can go on from it.
+        """
         for path in self._sorted():
-            if (told := _marker(path)) is None:
+            if (told := _read(path)) is None:
                 continue
+            if not _is_marker(told):
+                raise Mistake(
+                    f"the checkpoint of step {step_of(path)} was written by another version of Metier",
+                    found=f"{path / MARKER} holds {', '.join(told) or 'nothing'}",
+                    hint=f"finish this training with that version, or remove {self.folder} to begin anew",
+                )
             if changed := self.identity.essentials(Identity.read(told["identity"])):
                 raise Mistake(
                     f"the training cannot go on from step {step_of(path)}: it is no longer the same",
@@ -137,7 +148,9 @@ class Checkpoints:
     def seal(self, step: int) -> None:
         """Declare the checkpoint of `step` complete."""
         path = self.path(step)
-        files = {name: [(path / name).stat().st_size, checksum(path / name)] for name in _files(path)}
+        names = _files(path)
+        sums = checksums([path / name for name in names])
+        files = {name: [(path / name).stat().st_size, check] for name, check in zip(names, sums, strict=True)}
         write_json_atomic(path / MARKER, {"identity": self.identity.told(), "files": files})
 
     def discard(self, step: int) -> None:
@@ -145,8 +158,9 @@ class Checkpoints:
         shutil.rmtree(self.path(step), ignore_errors=True)
 
     def _sorted(self) -> list[Path]:
-        """Return the folders of checkpoints, the newest first."""
-        return sorted(self.folder.glob(f"{PREFIX}*"), key=step_of, reverse=True)
+        """Return the folders of checkpoints, the newest first; of a folder that a user named there is no talk."""
+        found = (path for path in self.folder.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdigit())
+        return sorted(found, key=step_of, reverse=True)
 
     def _delete(self, path: Path) -> None:
         # The marker goes first: a kill in between leaves an incomplete checkpoint, not one that looks whole.
@@ -190,31 +204,56 @@ def checksum(path: Path) -> int:
     return value
 
 
+def checksums(files: Sequence[Path]) -> list[int]:
+    """Return the CRC-32 of each file, some at once: those of a 7B model with its moments are 84 GB."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # neither reading nor summing holds the interpreter
+        return list(pool.map(checksum, files))
+
+
 def _files(path: Path) -> list[str]:
     """Return the names of a checkpoint's files, with their folders, its marker apart."""
     below = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
     return sorted(name for name in below if name != MARKER)
 
 
-def _marker(path: Path) -> dict[str, Any] | None:
-    """Return what the marker of a checkpoint says, or None where there is none that can be read."""
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return what the marker of a checkpoint says, whatever it is, or None where there is none, or no JSON in it.
+
+    Raises:
+        OSError: it is there and cannot be read, which is no reason to delete a checkpoint.
+    """
     try:
-        told: dict[str, Any] = json.loads((path / MARKER).read_text())
-        Identity.read(told["identity"])
-        return told if isinstance(told["files"], dict) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        told = json.loads((path / MARKER).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    return told if isinstance(told, dict) else None
 
 
-def _fault(path: Path, told: dict[str, Any]) -> str | None:
+def _is_marker(told: dict[str, Any]) -> bool:
+    """Whether a marker is of the form that this version writes."""
+    try:
+        Identity.read(told["identity"])
+        return all(int(size) >= 0 and int(check) >= 0 for size, check in told["files"].values())
+    except (AttributeError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _marker(path: Path) -> dict[str, Any] | None:
+    """Return what the marker of a checkpoint says, or None where there is none of this version."""
+    told = _read(path)
+    return told if told is not None and _is_marker(told) else None
+
+
+def _fault(path: Path, files: dict[str, Any]) -> str | None:
     """Return which file of a checkpoint is not as its marker says, or None."""
-    for name, (size, check) in told["files"].items():
+    for name, (size, _) in files.items():
         file = path / name
         if not file.is_file():
             return f"{name} is missing"
         if file.stat().st_size != size:
             return f"{name} has {file.stat().st_size:,} of {size:,} bytes"
-        if checksum(file) != check:
+    for (name, (_, check)), found in zip(files.items(), checksums([path / name for name in files]), strict=True):
+        if found != check:
             return f"{name} was changed"
     return None
 

@@ -66,6 +66,7 @@ class Kto(TrainingStep):
         rows, validation = set_aside(list(found.rows), self.validation_share, self.seed, lambda row: row.name)
         if validation:
             work.count("row", len(found.rows), len(rows), {"set aside for validation": len(validation)})
+        check_kinds([found.good[row.name] for row in rows], "too long ones, and those for validation, are left out")
         tokens = sum(len(row.ids) for row in rows)
         batch = self.batch_answers * tokens // len(rows)
         window = pass_tokens(config_in(base), work.host, self.sequence_length, self, batch)
@@ -90,12 +91,12 @@ class Kto(TrainingStep):
         sound, dropped = lint(judgements)
         rows = [answer_row(one, f"{one.id}#{at}", tokenizer) for at, one in enumerate(sound)]
         good = {row.name: one.good for row, one in zip(rows, sound, strict=True)}
-        count = sum(good.values())
-        if count in (0, len(good)):
+        check_kinds(list(good.values()), f"left out: {dropped or 'none'}")
+        if silent := [row.name for row in rows if not row.trained]:
             raise Mistake(
-                "the answers are not of both kinds, good and bad",
-                found=f"{count} good and {len(good) - count} bad; left out: {dropped or 'none'}",
-                hint="KTO needs both; good answers alone are for the step sft",
+                "of some answers not one token is trained",
+                found=f"{len(silent)} rows, such as {silent[0]}",
+                hint="with add_generation_prompt the chat template writes more than stands before an answer: mend it",
             )
         found = fit(rows, self.sequence_length, self.too_long)
         tell(found, rows, self.sequence_length, work)
@@ -115,6 +116,16 @@ class Answers(NamedTuple):
 
     rows: Sequence[Row]
     good: dict[str, bool]
+
+
+def check_kinds(good: Sequence[bool], note: str) -> None:
+    """Raise Mistake if all answers are good, or all bad. `note` says what was left out of them."""
+    if sum(good) in (0, len(good)):
+        raise Mistake(
+            "the answers are not of both kinds, good and bad",
+            found=f"{sum(good)} good and {len(good) - sum(good)} bad; {note}",
+            hint="KTO needs both; good answers alone are for the step sft",
+        )
 
 
 def lint(judgements: Sequence[Judgement]) -> tuple[list[Judgement], dict[str, int]]:

@@ -61,8 +61,8 @@ def load_plain(folder: Path, dtype: torch.dtype, attention: str, quantization: A
     network = load_whole(folder, dtype=dtype, attn_implementation=attention, quantization_config=quantization)
     check_finite(network)
     for part in network.modules():
-        # bitsandbytes lays 4-bit weights out anew at the first evaluation on a CPU, and reads that layout wrongly on the
-        # way back: gradients would be wrong without a word.
+        # bitsandbytes lays 4-bit weights out anew at the first evaluation on a CPU, and reads that layout wrongly on
+        # the way back: gradients would be wrong without a word.
         if hasattr(part, "support_avx512bf16_for_cpu"):
             part.support_avx512bf16_for_cpu = False
     return network

@@ -31,7 +31,7 @@ from metier.train.schedule import Schedule
 from metier.train.trainer import Packed, longest
 
 TRUST = "METIER_REHEARSAL"
-"""Set to `measured`, a plan that does not fit on paper is only warned of: the rehearsal decides."""
+"""Set to `measured`, what does not fit by the numbers is only warned of: what runs out of memory decides."""
 
 _PIECE = 1 << 26  # bytes of a block of what stands for the optimizer's state
 _CLEAR_PEAK = "5"  # proc(5): written to clear_refs, it sets the peak of the resident set to what is resident now
@@ -83,9 +83,17 @@ def check_plan(base: Path, schedule: Schedule, settings: Settings, work: Work) -
     there = plan.machine.memory
     if plan.memory.peak <= there and plan.memory.host <= plan.machine.ram:
         return
-    refused = refusal(plan, f"about {plan.memory.peak / 1e9:.1f} GB are needed, and there are {there / 1e9:.1f} GB")
+    found = f"about {plan.memory.peak / 1e9:.1f} GB are needed, and there are {there / 1e9:.1f} GB"
+    if plan.memory.peak <= there:
+        needed, ram = plan.memory.host / 1e9, plan.machine.ram / 1e9
+        found = f"about {needed:.1f} GB are needed beside the GPUs, and this machine has {ram:.1f} GB"
+    _refuse(refusal(plan, f"on paper {found}"), work)
+
+
+def _refuse(refused: Mistake, work: Work) -> None:
+    """Raise a refusal with the way around it, or warn where that was taken."""
     if os.environ.get(TRUST) == "measured":
-        work.warn(f"{refused.what}, on paper: {refused.found}")
+        work.warn(f"{refused.what}: {refused.found}")
         return
     refused.hint = f"{refused.hint}; {TRUST}=measured tries it all the same"
     raise refused
@@ -93,7 +101,8 @@ def check_plan(base: Path, schedule: Schedule, settings: Settings, work: Work) -
 
 def refusal(plan: Plan, found: str, measured: int | None = None) -> Mistake:
     """Return the Mistake of a training that does not fit, whose hint is the next smaller plan, ready to paste."""
-    what = f"this training does not fit the memory of {'this machine' if plan.machine.on_cores else 'the GPU'}"
+    place = "this machine" if plan.machine.on_cores or plan.lacking == "host" else "the GPU"
+    what = f"this training does not fit the memory of {place}"
     smaller = next_smaller(plan, measured)
     if smaller is None:
         return Mistake(what, found, "no smaller plan fits: take a smaller model, or a machine with more memory")
@@ -114,7 +123,8 @@ def rehearse(trainer: Packed, windows: Sequence[Window]) -> None:
 
     Raises:
         Failure: the loss of the largest window is not finite, or weights do not survive saving.
-        Mistake: it does not fit the memory; with the next smaller plan.
+        Mistake: it does not fit the memory; with the next smaller plan. With METIER_REHEARSAL=measured only what the
+            system had no memory for.
     """
     start = time.monotonic()
     window = windows[longest(windows)]
@@ -198,7 +208,7 @@ def _states(trainer: Packed, plan: Plan | None) -> list[torch.Tensor]:
 
 
 def _compare(seen: Tried, plan: Plan | None, work: Work) -> dict[str, Any]:
-    """Return predicted and measured bytes. Raises Mistake if the measured ones do not fit."""
+    """Return predicted and measured bytes. Raises Mistake if the measured ones do not fit, unless it is to be tried."""
     told: dict[str, Any] = {"loss": seen.loss, "measured_bytes": seen.peak}
     if seen.evaluation is not None:
         told["evaluation_loss"] = seen.evaluation
@@ -210,7 +220,8 @@ def _compare(seen: Tried, plan: Plan | None, work: Work) -> dict[str, Any]:
     available = machine.memory if machine.on_cores else machine.memory - CONTEXT
     found = check(predicted, seen.peak, available)
     if not found.fits:
-        raise refusal(plan, found.words, max(seen.peak, plan.memory.peak))
+        # It ran, with less left over than the libraries may want, or into the swap.
+        _refuse(refusal(plan, found.words, max(seen.peak, plan.memory.peak)), work)
     return told | {"predicted_bytes": predicted, "available_bytes": available, "error": round(found.error, 4)}
 
 

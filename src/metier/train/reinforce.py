@@ -23,7 +23,7 @@ from metier.core.progress import Bar
 from metier.core.scorers import scorer_for
 from metier.core.template import Template
 from metier.core.types import Conversation
-from metier.train.adapt import plain_network_for
+from metier.train.adapt import plain_network_for, precision_on
 from metier.train.adapter import keep_adapter, merged
 from metier.train.arguments import arguments, is_first_process
 from metier.train.checkpoint import Checkpoints, step_of
@@ -117,7 +117,8 @@ class RewardTrainer(Watched, trl.GRPOTrainer):
         if hasattr(network, "peft_config") and "ref" in network.peft_config:
             network.delete_adapter("ref")  # the reference is the base without an adapter
         network.config.pad_token_id, network.generation_config.pad_token_id = ends
-        told = identity_of({"prompts or settings": fingerprint(prompts, options)}, settings, work)
+        precision = precision_on(work.host, settings.precision)
+        told = identity_of({"prompts and checks": digest_of(prompts)}, settings, work, precision=precision)
         self.watch(settings, work, Checkpoints(folder, told, work.warn))
         self._scorers: dict[str, Any] = {}
         self._flat = 0
@@ -376,9 +377,14 @@ def forget_traces(path: Path, step: int) -> None:
 
 
 def fingerprint(prompts: Sequence[Conversation], options: Grpo) -> str:
-    """Return a digest of prompts, checks and settings: a checkpoint of others is not resumed."""
+    """Return a digest of prompts, checks and settings: a model that others made is not taken for this one."""
     told = options.model_dump(exclude={"base", "data"})
-    digest = hashlib.sha256(repr((options.settings(), sorted(told.items()))).encode())
+    return hashlib.sha256(repr((options.settings(), sorted(told.items()), digest_of(prompts))).encode()).hexdigest()
+
+
+def digest_of(prompts: Sequence[Conversation]) -> str:
+    """Return a digest of prompts and their checks, in their order."""
+    digest = hashlib.sha256()
     for row in prompts:
         digest.update(repr((asked(row), row.check)).encode())
     return digest.hexdigest()

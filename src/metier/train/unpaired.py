@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from metier.core.files import write_json_atomic
-from metier.train.collate import collate
+from metier.train.collate import EMPTY, collate
 from metier.train.packing import Group, Row, window_of
 from metier.train.preference import adapter_off
 from metier.train.trainer import PackedTrainer
@@ -29,7 +29,7 @@ class Judged(NamedTuple):
 def kto_loss(
     gained_R: torch.Tensor, good_R: torch.Tensor, divergence: float, beta: float, good_weight: float, bad_weight: float
 ) -> torch.Tensor:
-    """Return KTO's loss of each answer, [R]: Ethayarajh et al. 2024, "KTO", eq. 7.
+    """Return KTO's loss of each answer, [R]: lambda - v of Ethayarajh et al. 2024, "KTO", eq. 8 (at first 7).
 
     Args:
         gained_R: how much likelier the policy finds each answer than the reference does, in nats.
@@ -58,6 +58,8 @@ class UnpairedTrainer(PackedTrainer):
         self._seen: list[torch.Tensor] = []
         self._divergence = 0.0
         super().__init__(network, *args)
+        windows = [*self.schedule.windows, *self.validation.windows]
+        self._room = max(len(window.ids) for window in windows)  # tokens that a forward pass is known to have room for
 
     def more_data(self) -> dict[str, str]:
         """Return a digest of the judgements."""
@@ -82,10 +84,12 @@ class UnpairedTrainer(PackedTrainer):
         ):
             for window in windows:
                 if any(name not in self.reference for name in window.names):
-                    sums = zip(self._sums(collate([window])), self._sums(self._mismatch(window.names)), strict=True)
+                    others = [nats for some in self._passes(window.names) for nats in self._sums(self._mismatch(some))]
+                    sums = zip(self._sums(collate([window])), others, strict=True)
                     self.reference |= {name: list(both) for name, both in zip(window.names, sums, strict=True)}
                 bar.advance(len(window.ids))
-        write_json_atomic(path, {"fingerprint": self.checkpoints.fingerprint, "nats": self.reference})
+        if self.is_world_process_zero():
+            write_json_atomic(path, {"fingerprint": self.checkpoints.fingerprint, "nats": self.reference})
 
     def weight_of(self, inputs: dict[str, Any]) -> int:
         """How much a window counts in the mean of its optimizer step: its answers."""
@@ -100,17 +104,22 @@ class UnpairedTrainer(PackedTrainer):
     def divergence_of(self, names: Sequence[str]) -> float:
         """Return the reference point z0 of rows: how far the policy is from the reference, in nats, never below 0.
 
-        The mean over all processes of log p - log p of the reference, of other rows' answers to the prompts of these,
-        as in the paper. No gradient, no dropout.
+        The mean over all processes of log p - log p of the reference, of other rows' answers to the prompts of these.
+        No gradient, no dropout. The paper and TRL take the answers of the same batch, in another order; here they are
+        those of any other rows, see `mismatched`: the same expectation, and the reference is worked out once.
         """
         training = self.model.training
         self.model.eval()
-        gained = 0.0
+        gained, passes = 0.0, self._passes(names)
+        most = len(passes)
+        if self.args.world_size > 1:
+            most = int(self.accelerator.gather(torch.tensor([most], device=self.args.device)).max())
         with torch.no_grad():
-            for start in range(0, len(names), _AT_ONCE):
-                some = names[start : start + _AT_ONCE]
+            for some in passes:
                 sums = self._sums(self._mismatch(some))
                 gained += sum(now - self.reference[name][1] for name, now in zip(some, sums, strict=True))
+            for _ in range(most - len(passes)):  # weights that are cut are put together in every pass, by all processes
+                self._sums(collate([EMPTY]))
         self.model.train(training)
         both = torch.tensor([gained, float(len(names))], device=self.args.device)
         if self.args.world_size > 1:
@@ -125,7 +134,8 @@ class UnpairedTrainer(PackedTrainer):
         divergence = self._divergence if self.recording else self.divergence_of(names)
         sums_R = self._row_sums(model, inputs)
         gained_R = sums_R - sums_R.new_tensor([self.reference[name][0] for name in names])
-        good_R = torch.tensor([self.judged.good[name] for name in names], device=sums_R.device)
+        # Told that they are bools: of several processes one may have a pass without rows.
+        good_R = torch.tensor([self.judged.good[name] for name in names], dtype=torch.bool, device=sums_R.device)
         losses_R = kto_loss(gained_R, good_R, divergence, *self.judged[2:])
         if self.recording:
             tokens_R = torch.bincount(inputs["rows"][inputs["targets"] >= 0], minlength=len(names))
@@ -141,7 +151,7 @@ class UnpairedTrainer(PackedTrainer):
         self._seen.clear()
         good = good_R > 0
         # "lost" is there in every step, because processes take its mean: a step without good answers lost nothing.
-        lost = -float(gained_R[good].sum() / tokens_R[good].sum().clamp(min=1))
+        lost = 0.0 - float(gained_R[good].sum() / tokens_R[good].sum().clamp(min=1))  # no "-0" where none was
         figures = {"divergence": self._divergence, "lost": lost}
         if bool(good.any()):
             figures["good"] = float(gained_R[good].mean())
@@ -163,5 +173,15 @@ class UnpairedTrainer(PackedTrainer):
     def _mismatch(self, names: Sequence[str]) -> dict[str, Any]:
         return collate([window_of([Group((self.judged.mismatched[name],), 0) for name in names])])
 
-
-_AT_ONCE = 8  # mismatched rows of a forward pass
+    def _passes(self, names: Sequence[str]) -> list[list[str]]:
+        """Return the names in their order, cut where their mismatched rows would be more than a pass has room for."""
+        passes: list[list[str]] = []
+        tokens = 0
+        for name in names:
+            own = len(self.judged.mismatched[name].ids)
+            if not passes or tokens + own > self._room:
+                passes.append([])
+                tokens = 0
+            passes[-1].append(name)
+            tokens += own
+        return passes

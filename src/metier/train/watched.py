@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback
 from metier.core import Failure, Work
 from metier.train.arguments import reporters
 from metier.train.checkpoint import Cadence, Checkpoints, step_of
-from metier.train.distributed import agreed, from_first, layout
+from metier.train.distributed import agreed, barrier, from_first, layout
 from metier.train.options import Scheduler, Settings
 from metier.train.packing import Window
 from metier.train.stop import TERMINATED, Stop
@@ -102,13 +103,18 @@ class Watched(_Trainer):
             SystemExit: with 143, after a SIGTERM and the checkpoint that it asks for.
         """
         if self.guard.looks is not None:
-            self.guard.looks.begin(step_of(resume) if resume else 0)
+            looks = self.guard.looks
+            from_first(lambda: looks.begin(step_of(resume) if resume else 0))
         with self.stop:
             self.train(resume_from_checkpoint=str(resume) if resume else None)
         if self.stop.asked and self.state.global_step < self.state.max_steps:
             self.work.say(
                 f"asked to end: saved after step {self.state.global_step}; the same command goes on from there"
             )
+            barrier()  # the first to leave has the launcher end the others, which are to have said so before
+            # What is left to do is to end. Python looks through all objects for garbage then, which on a busy machine
+            # took longer than the 30 seconds after which torchrun kills; these are exempt.
+            gc.freeze()
             raise SystemExit(TERMINATED)
 
     def create_model_card(self, *_args: Any, **_kwargs: Any) -> None:
@@ -194,6 +200,7 @@ class Watched(_Trainer):
             if first:
                 self.checkpoints.make_room()
             super()._save_checkpoint(model, trial)
+            barrier()  # other processes may still be writing their parts, which the seal is to hold
             from_first(lambda: self.checkpoints.seal(step))
         except Exception as error:
             if first:

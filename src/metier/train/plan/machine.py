@@ -110,7 +110,7 @@ class Machine(NamedTuple):
 
 
 _GPUS = re.compile(r"(?:(?P<nodes>\d+)x)?(?P<devices>\d+)x(?P<card>[a-z][a-z0-9]*)(?:-(?P<memory>\d+)gb?)?", re.I)
-_CPUS = re.compile(r"cpu:(?:(?P<nodes>\d+)x)?(?P<cores>\d+)x(?P<memory>[\d.]+)gb?", re.I)
+_CPUS = re.compile(r"cpu:(?:(?P<nodes>\d+)x)?(?P<cores>\d+)x(?P<memory>\d+(?:\.\d+)?)gb?", re.I)
 _USUAL, _MOST = 8, 72  # devices of one machine: of a DGX or HGX, and of an NVL72 rack, which is one to its links
 _EXAMPLES = "8xA100-80G, 64x8xH100-80G, cpu:2x24G (cores x memory); more after commas: ram=2000G, nvme=7000G, net=400"
 

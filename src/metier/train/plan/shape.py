@@ -152,6 +152,22 @@ _TIED = ("gemma", "cohere", "falcon")
 """Families whose embeddings are tied where config.json does not say it: transformers leaves out what is its default."""
 
 
+_OPTIONAL = (
+    "num_key_value_heads",
+    "head_dim",
+    "num_local_experts",
+    "num_experts",
+    "n_routed_experts",
+    "num_experts_per_tok",
+    "moe_intermediate_size",
+    "shared_expert_intermediate_size",
+    "n_shared_experts",
+    "n_positions",
+    "n_inner",
+)
+_LARGEST = 10 << 20  # bytes of a config.json
+
+
 def shape_of(config: Mapping[str, Any], name: str = "") -> Shape:
     """Return the shape that a model's config.json tells of.
 
@@ -162,7 +178,8 @@ def shape_of(config: Mapping[str, Any], name: str = "") -> Shape:
         raise Mistake(
             "the model's config.json is no object", found=type(config).__name__, hint="give a model folder of its own"
         )
-    config = {**config, **(config.get("text_config") or {})}
+    inner_config = config.get("text_config")
+    config = {**config, **(inner_config if isinstance(inner_config, Mapping) else {})}
     wanted = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size", "intermediate_size")
     old = {"num_hidden_layers": "n_layer", "hidden_size": "n_embd", "num_attention_heads": "n_head"}  # GPT-2
     found = {key: config.get(key, config.get(old.get(key, ""))) for key in wanted}
@@ -174,6 +191,13 @@ def shape_of(config: Mapping[str, Any], name: str = "") -> Shape:
             f"the model's config.json does not say {', '.join(missing)}",
             found=", ".join(sorted(config)[:12]) or "nothing",
             hint="give the config.json of a decoder-only language model, or a size such as 7B",
+        )
+    odd = [key for key in _OPTIONAL if not isinstance(config.get(key, 0) or 0, int)]
+    if odd:
+        raise Mistake(
+            f"{', '.join(odd)} in the model's config.json is no number",
+            found=", ".join(repr(config[key]) for key in odd),
+            hint="write whole numbers there, as in the model's published config.json",
         )
     layers, width, heads, vocabulary, inner = (int(value or 0) for value in found.values())
     experts = config.get("num_local_experts") or config.get("num_experts") or config.get("n_routed_experts") or 1
@@ -207,6 +231,8 @@ def find_shape(wanted: str | Path) -> Shape:
     path = Path(wanted)
     for file in (path / "config.json", path / "model" / "config.json", path):
         if file.is_file():
+            if file.stat().st_size > _LARGEST:
+                raise Mistake(f"{file} is no config.json", found="a large file", hint="give the folder of the model")
             try:
                 return shape_of(json.loads(file.read_text()), path.name)
             except (ValueError, UnicodeDecodeError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from metier.core import Artifact, Failure, Work
+from metier.train.distributed import from_first
 from metier.train.watch.detectors import Detector, Finding, detectors_for
 from metier.train.watch.looks import Looks
 from metier.train.watch.rollback import Anchors, anchor_steps, discard_after, restore, set_rates
@@ -52,8 +53,8 @@ class Guard:
         self._troubled = max(troubled, default=-_TROUBLED)
         if self.looks is not None:
             self.looks.trusted = max((entry["step"] for entry in state.log_history if "trusted" in entry), default=0)
-        if self._anchors is not None and state.global_step == 0:
-            self._anchors.clear()
+        if self._anchors is not None and trainer.is_world_process_zero():
+            self._anchors.discard_after(state.global_step)  # of an attempt whose later checkpoints are damaged or gone
         self.saved(state.global_step)  # a kill may have come between the checkpoint and its link
 
     def due(self, step: int) -> bool:
@@ -78,12 +79,15 @@ class Guard:
         self.trace.add(Told.of(entry))
         step = self._trainer.state.global_step
         found = [finding for detector in self._detectors if (finding := detector.look(self.trace)) is not None]
-        if not any(self._action(finding) != "warn" for finding in found):
-            found += self._look(step)
+        looked = [] if any(self._action(finding) != "warn" for finding in found) else self._look(step)
+        # A look that the clock chose decides nothing, not even which checkpoint is good.
+        if found or (looked and self.watch.looks_decide):
+            self._troubled = step
+            checks = [finding.check for finding in [*found, *looked]]
+            self._trainer.state.log_history.append({"step": step, "found": checks})
+        found += looked
         if not found:
             return
-        self._troubled = step
-        self._trainer.state.log_history.append({"step": step, "found": [finding.check for finding in found]})
         for finding in found:
             self._tell(finding)
         gravest = max(found, key=lambda finding: _GRAVITY[self._action(finding)])
@@ -93,10 +97,15 @@ class Guard:
             self._stop(gravest)
 
     def _look(self, step: int) -> list[Finding]:
-        if self.looks is None or not self.looks.due(step, self._trainer.state.max_steps):
+        looks, steps = self.looks, self._trainer.state.max_steps
+        if looks is None or not looks.planned(step, steps):
             return []
-        found = self.looks.look(step)
+        # Clocks and the last bits of GPUs differ: processes that found different things would wait for each other.
+        found = from_first(lambda: looks.look(step) if looks.due(step, steps) else None)
+        if found is None:
+            return []
         if not found:
+            looks.trusted = step
             self._trainer.state.log_history.append({"step": step, "trusted": True})
         return found
 
@@ -127,7 +136,8 @@ class Guard:
             self._trainer.work.warn(f"{told}; {finding.hint}")
 
     def _roll_back(self, finding: Finding) -> None:
-        anchor = self._anchors.newest(finding.since) if self._anchors is not None else None
+        assert self._anchors is not None  # there are some where any check rolls back
+        anchor = self._anchors.newest(finding.since)
         if anchor is None:
             self._stop(finding, "there is no good checkpoint yet to go back to")
         if self.trace.rollbacks >= self.watch.rollbacks:
@@ -139,7 +149,9 @@ class Guard:
         trainer.state.log_history.append({"step": step, UNDONE: to})
         self.trace.undo(to)
         set_rates(trainer)
+        trainer.accelerator.wait_for_everyone()
         if trainer.is_world_process_zero():
+            self._anchors.discard_after(to)
             trainer.work.event(ROLLBACK, step=step, to=to, check=finding.check, rate=self.rate)
             rate = f", with {self.rate:.3g} of the learning rate" if self.rate < 1 else ""
             trainer.work.warn(

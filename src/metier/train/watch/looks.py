@@ -42,6 +42,7 @@ class Measured(NamedTuple):
 class Looks:
     """What is asked and measured, at which steps, and how it was before step 1.
 
+    Of several processes, each with all weights, only the first looks, and the others do what it found.
     Where a look may stop the training or roll it back, the steps of the looks depend on nothing but the number of
     steps; where it only warns, one is left out when looks have taken more than 2% of the time.
 
@@ -64,6 +65,7 @@ class Looks:
         self._trainer, self._watch, self._tokenizer, self._clock = trainer, watch, tokenizer, clock
         self._prompts, self._stops = prompts
         self._tokens, self._kept = tokens, kept
+        self._work: Work = trainer.work
         self._text: list[Row] = text_rows(tokenizer)
         self._replies: list[Row] = []
         self.before: Measured | None = None
@@ -73,7 +75,7 @@ class Looks:
         self._start = clock()
 
     def begin(self, step: int) -> None:
-        """Look at the base before step 1, or read what an earlier attempt saw then."""
+        """Look at the base before step 1, or read what an earlier attempt saw then. For the first process alone."""
         self._start = self._clock()
         if step > 0:
             self._read()
@@ -85,17 +87,18 @@ class Looks:
             else:
                 self._replies = self._base_replies()
                 self.before = self._measure(0)
-        if self._trainer.is_world_process_zero():
-            self._kept.parent.mkdir(parents=True, exist_ok=True)
-            replies = [list(row) for row in self._replies]
-            write_json_atomic(self._kept, {"before": self.before, "left_out": self.left_out, "replies": replies})
+        self._kept.parent.mkdir(parents=True, exist_ok=True)
+        replies = [list(row) for row in self._replies]
+        write_json_atomic(self._kept, {"before": self.before, "left_out": self.left_out, "replies": replies})
+
+    def planned(self, step: int, steps: int) -> bool:
+        """Whether a look after `step` of `steps` is meant, whatever the clock says."""
+        count = min(self._watch.looks, steps)
+        return step in {-(-steps * at // count) for at in range(1, count + 1)}
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether the model is looked at after `step` of `steps`."""
-        if self.before is None or self._watch.looks == 0:
-            return False
-        count = min(self._watch.looks, steps)
-        if step not in {-(-steps * at // count) for at in range(1, count + 1)}:
+        """Whether the model is looked at after `step` of `steps`. The clock of each process may say another."""
+        if self.before is None or not self.planned(step, steps):
             return False
         return self._watch.looks_decide or self._spent + self._longest <= COST * (self._clock() - self._start)
 
@@ -104,17 +107,14 @@ class Looks:
         assert self.before is not None
         with undisturbed(self._trainer):
             now = self._measure(step)
-        found = compared(self.before, now, self._watch, step, self.trusted)
-        if not found:
-            self.trusted = step
-        return found
+        return compared(self.before, now, self._watch, step, self.trusted)
 
     def _measure(self, step: int) -> Measured:
         start = self._clock()
         trainer = self._trainer
         text = nats_a_token(trainer, self._text)
         replies = nats_a_token(trainer, self._replies) if self._replies else None
-        drawn = answers(trainer.model, [asked.ids for asked in self._prompts], self._stops)
+        drawn = self._answers([asked.ids for asked in self._prompts])
         repeated, unended = summary(self._prompts, drawn)
         self._show(step, drawn)
         seconds = self._clock() - start
@@ -123,16 +123,21 @@ class Looks:
         measured = Measured(text, replies, repeated, unended)
         values = measured._asdict().items()
         told = {name: round(value, 4) for name, value in values if value is not None and math.isfinite(value)}
-        self._event("look", step=step, **told, seconds=round(seconds, 3))
+        self._work.event("look", step=step, **told, seconds=round(seconds, 3))
         return measured
 
     def _base_replies(self) -> list[Row]:
         prompts = [asked.ids for asked in general_prompts(self._tokenizer, _REPLIES)]
         start = self._clock()
-        drawn = answers(self._trainer.model, prompts, self._stops)
+        drawn = self._answers(prompts)
         self._spent += self._clock() - start
         pairs = zip(prompts, drawn, strict=True)
         return [reply_row(at, prompt, reply.ids) for at, (prompt, reply) in enumerate(pairs) if reply.ids]
+
+    def _answers(self, prompts: Sequence[Sequence[int]]) -> list[Generated]:
+        # In the number format of the training: the base under an adapter lies in 16 bits, what comes to it in float32.
+        with self._trainer.compute_loss_context_manager():
+            return answers(self._trainer.model, prompts, self._stops)
 
     def _too_dear(self, seconds: float) -> str | None:
         """Return why there are no looks: two of them and the base's replies would cost more than their share."""
@@ -165,18 +170,18 @@ class Looks:
             }
             for asked, answer in zip(self._prompts, drawn, strict=True)
         ]
-        self._event("samples", step=step, samples=shown)
-
-    def _event(self, kind: str, **fields: Any) -> None:
-        if self._trainer.is_world_process_zero():
-            work: Work = self._trainer.work
-            work.event(kind, **fields)
+        self._work.event("samples", step=step, samples=shown)
 
     def _read(self) -> None:
         try:
             told = json.loads(self._kept.read_text())
         except (OSError, ValueError):
             self.left_out = "what was measured before step 1 is not there any more"
+            if self._watch.looks_decide:  # somebody relies on them
+                self._work.warn(
+                    f"nothing stops this training for repetition, endless answers or forgetting: {self.left_out} "
+                    f"({self._kept}); remove {self._kept.parent} to begin anew with it"
+                )
             return
         self.left_out = told["left_out"]
         self.before = Measured(*told["before"]) if told["before"] else None

@@ -56,9 +56,11 @@ class Anchors:
         steps = [step for step in self._steps() if step <= up_to]
         return self.folder / f"{PREFIX}{steps[-1]}" if steps else None
 
-    def clear(self) -> None:
-        """Delete them all: the training begins anew."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def discard_after(self, step: int) -> None:
+        """Delete those taken after `step`, from which the training goes on another way."""
+        for at in self._steps():
+            if at > step:
+                shutil.rmtree(self.folder / f"{PREFIX}{at}", ignore_errors=True)
 
     def _steps(self) -> list[int]:
         return sorted(step_of(path) for path in self.folder.glob(f"{PREFIX}*"))

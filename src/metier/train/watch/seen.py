@@ -21,7 +21,7 @@ class Seen:
     """What is known of one training. `read` takes in what came since.
 
     A line that is not whole yet waits for its rest; one that was cut by a kill, or is no event, is passed over. Steps
-    that were done again after a kill count once.
+    that were done again after a kill count once, and those of an attempt that left no checkpoint not at all.
 
     Args:
         folder: of the artifact.
@@ -40,6 +40,7 @@ class Seen:
         self.findings: list[dict[str, Any]] = []
         self.rollbacks: list[dict[str, Any]] = []
         self.resumed: list[int] = []
+        self._goes_on = False
         self.total_tokens: int | None = None
         self.last_time: float | None = None
         self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT + 1)
@@ -74,8 +75,14 @@ class Seen:
             self._recent.append(dict(event))
         elif kind == "training":
             self.total_tokens = event.get("tokens")
+            if not self._goes_on:  # begun anew
+                self._back_to(0)
+                self.samples, self.resumed = None, []
+            self._goes_on = False
         elif kind == "resume":
-            self._resume(int(event["step"]))
+            self._goes_on = True
+            self._back_to(int(event["step"]))
+            self.resumed.append(int(event["step"]))
         elif kind == "validation":
             self.validation[int(event["step"])] = float(event["loss"])
         elif kind == "look":
@@ -88,8 +95,7 @@ class Seen:
         elif kind == "rollback":
             self.rollbacks = [*(one for one in self.rollbacks if one["step"] != step), dict(event)]
 
-    def _resume(self, step: int) -> None:
-        self.resumed.append(step)
+    def _back_to(self, step: int) -> None:
         self._recent.clear()
         self.steps = {at: event for at, event in self.steps.items() if at <= step}
         self.validation = {at: loss for at, loss in self.validation.items() if at <= step}
