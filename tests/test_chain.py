@@ -95,7 +95,7 @@ def test_the_report_tells_the_figures_of_every_model_and_loads_nothing(made: tup
     report = shop.find(recipe.step("report"))
     assert isinstance(report, Report)
     rows = json.loads((report.folder / "report.json").read_text())["figures"]
-    assert {row["model"] for row in rows} == {"base", "base+few-shot", "base+RAG", "CPT", "SFT", "DPO"}
+    assert {row["model"] for row in rows} == {"base", "base+few-shot", "base+RAG", "CPT", "SFT", "DPO", "DPO+RAG"}
     assert {"name", "model", "split", "value", "low", "high", "n"} == set(rows[0])
     page = (report.folder / "report.html").read_text()
     assert "@import" not in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import importlib.metadata
+import os
 import platform
 import shutil
 import tempfile
@@ -97,6 +98,9 @@ class Workshop:
         order = dependencies_first(steps, names)
         needed = self.needed(steps)
         missing_extras([step for step in order if id(step) in needed])
+        if not self.host.gpus:
+            # transformers loads DeepSpeed where it is installed, which warns of finding no GPU unless it is told so.
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")
         inputs: dict[int, Artifact] = {}
         for number, step in enumerate(order, 1):
             found = self.find(step)

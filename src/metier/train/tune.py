@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -194,9 +193,6 @@ def quiet() -> None:
 
     from transformers.utils import logging as chatter
 
-    if not torch.accelerator.is_available():
-        # The trainers import DeepSpeed where it is installed, which warns of finding no GPU unless it is told so.
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     chatter.set_verbosity_error()
     chatter.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
