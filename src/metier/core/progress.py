@@ -53,7 +53,7 @@ class Bar:
         of = f"/{self._total:,}" if self._total is not None else ""
         parts = [f"{self._what} {self._done:,}{of} {self._unit}", f"{_short(rate)} {self._unit}/s"]
         if self._total is not None and rate > 0:
-            parts.append(f"{_clock(max(self._total - self._done, 0) / rate)} left")
+            parts.append(f"{clock(max(self._total - self._done, 0) / rate)} left")
         parts += [f"{name} {_short(value)}" for name, value in self._figures.items()]
         return " · ".join(parts)
 
@@ -62,7 +62,7 @@ class Bar:
         now = time.monotonic()
         of = f"/{self._total:,}" if self._total is not None and self._total != self._done else ""
         figures = "".join(f" · {name} {_short(value)}" for name, value in self._figures.items())
-        took = _clock(now - self._start)
+        took = clock(now - self._start)
         self._show(f"{self._what} {self._done:,}{of} {self._unit} in {took}{figures}", True)
 
 
@@ -110,7 +110,8 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a duration as people say it."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

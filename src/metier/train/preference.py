@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 import trl
 
-from metier.core.files import write_json_atomic
 from metier.train.collate import collate
 from metier.train.options import PairLoss
+from metier.train.packing import Window
 from metier.train.pair_loss import Pairs, pair_loss
+from metier.train.reference import Nats, reference_of
 from metier.train.trainer import Packed
 
 
@@ -57,30 +56,13 @@ class PreferenceTrainer(Packed, trl.DPOTrainer):
 
         Losses without a reference need them too: to see whether chosen answers become unlikely.
         """
-        path = self.checkpoints.folder / "reference.json"
-        if path.is_file():
-            kept = json.loads(path.read_text())
-            if kept["fingerprint"] == self.checkpoints.fingerprint:
-                self.reference = kept["nats"]
-                return
-        self.model.eval()
-        windows = [*self.validation.windows, *self.schedule.windows]
-        total = sum(len(window.ids) for window in windows)
-        with (
-            self.work.progress("reference", total=total, unit="tokens") as bar,
-            adapter_off(self.model),
-            torch.no_grad(),
-        ):
-            for window in windows:
-                if any(name not in self.reference for name in window.names):
-                    inputs = self._prepare_inputs(collate([window]))
-                    with self.compute_loss_context_manager():
-                        sums_R = self.row_sums(self.model, inputs).tolist()
-                    for index in range(0, len(sums_R), 2):
-                        self.reference[window.names[index]] = sums_R[index : index + 2]
-                bar.advance(len(window.ids))
-        if self.is_world_process_zero():
-            write_json_atomic(path, {"fingerprint": self.checkpoints.fingerprint, "nats": self.reference})
+        self.reference = reference_of(self, self._nats_of)
+
+    def _nats_of(self, window: Window) -> Nats:
+        inputs = self._prepare_inputs(collate([window]))
+        with self.compute_loss_context_manager():
+            sums_R = self.row_sums(self.model, inputs).tolist()
+        return {window.names[index]: sums_R[index : index + 2] for index in range(0, len(sums_R), 2)}
 
     def weight_of(self, inputs: dict[str, Any]) -> int:
         """How much a window counts in the mean of its optimizer step: its pairs."""
@@ -123,9 +105,3 @@ class PreferenceTrainer(Packed, trl.DPOTrainer):
         *sums, lost, tokens, pairs = self.accelerator.gather(sums_F[None]).sum(0).tolist()
         chosen, rejected, margin, right = (value / pairs for value in sums)
         return {"chosen": chosen, "rejected": rejected, "margin": margin, "accuracy": right, "lost": -lost / tokens}
-
-
-def adapter_off(model: Any) -> AbstractContextManager[None]:
-    """Return a context in which a PEFT model is its base; any other model is what it is."""
-    off: AbstractContextManager[None] = model.disable_adapter() if hasattr(model, "peft_config") else nullcontext()
-    return off

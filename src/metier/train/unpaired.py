@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
-from metier.core.files import write_json_atomic
 from metier.train.collate import EMPTY, collate
-from metier.train.packing import Group, Row, window_of
-from metier.train.preference import adapter_off
+from metier.train.packing import Group, Row, Window, window_of
+from metier.train.reference import Nats, reference_of
 from metier.train.trainer import PackedTrainer
 
 
@@ -68,28 +66,12 @@ class UnpairedTrainer(PackedTrainer):
 
     def prepare(self) -> None:
         """Work out the reference's log-probabilities of all answers, or read those of a killed attempt."""
-        path = self.checkpoints.folder / "reference.json"
-        if path.is_file():
-            kept = json.loads(path.read_text())
-            if kept["fingerprint"] == self.checkpoints.fingerprint:
-                self.reference = kept["nats"]
-                return
-        self.model.eval()
-        windows = [*self.validation.windows, *self.schedule.windows]
-        total = sum(len(window.ids) for window in windows)
-        with (
-            self.work.progress("reference", total=total, unit="tokens") as bar,
-            adapter_off(self.model),
-            torch.no_grad(),
-        ):
-            for window in windows:
-                if any(name not in self.reference for name in window.names):
-                    others = [nats for some in self._passes(window.names) for nats in self._sums(self._mismatch(some))]
-                    sums = zip(self._sums(collate([window])), others, strict=True)
-                    self.reference |= {name: list(both) for name, both in zip(window.names, sums, strict=True)}
-                bar.advance(len(window.ids))
-        if self.is_world_process_zero():
-            write_json_atomic(path, {"fingerprint": self.checkpoints.fingerprint, "nats": self.reference})
+        self.reference = reference_of(self, self._nats_of)
+
+    def _nats_of(self, window: Window) -> Nats:
+        others = [nats for some in self._passes(window.names) for nats in self._sums(self._mismatch(some))]
+        sums = zip(self._sums(collate([window])), others, strict=True)
+        return {name: list(both) for name, both in zip(window.names, sums, strict=True)}
 
     def weight_of(self, inputs: dict[str, Any]) -> int:
         """How much a window counts in the mean of its optimizer step: its answers."""

@@ -11,6 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from metier.core.progress import clock
 from metier.train.watch.curves import Cell, Curve, limits, plot, sparkline
 from metier.train.watch.seen import Seen
 
@@ -193,13 +194,3 @@ def short(value: Any) -> str:
 def percent(value: float) -> str:
     """Return a share as a percentage."""
     return f"{100 * value:.0f}%"
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as people say it."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
