@@ -12,7 +12,7 @@ from benchmarks.train.injection_sampled import SAMPLED
 from benchmarks.train.injection_steps import (
     BATCH_TOKENS,
     CHAT_ROWS,
-    GRPO_RATES,
+    GRPO_RATE,
     GRPO_STEPS,
     REPLAY,
     SQL_ROWS,
@@ -56,7 +56,7 @@ _INPUTS = {
     "sft": f"{_MADE}, 10% replay; SFT on {SQL_ROWS} SQL rows",
     "replay": f"{_MADE}, replay included",
     "vector": f"{_MADE}, 10% replay; chat: {CHAT_ROWS} rows of instructions; alpha 1",
-    "grpo": f"SmolLM2-135M, the demo's SFT; {GRPO_STEPS} steps of 32 answers",
+    "grpo": f"SmolLM2-135M, SFT on {SQL_ROWS} SQL rows; {GRPO_STEPS} steps of 32 answers at {GRPO_RATE:g}",
 }
 _NOTES = {
     "vector": "the base is itself a chat model; 'chat' is that base taught six instructions which it does not follow",
@@ -77,9 +77,8 @@ def contrasts_of(part: str) -> list[Contrast]:
         followed = (FOLLOWED, "general_prompts")
         pairs = [("chat", "origin"), ("CPT", "chat"), ("CPT + vector", "CPT"), ("CPT + vector", "chat")]
         return [Contrast(*pair, *figure) for pair in pairs for figure in (followed, *_TEXTS)]
-    arms = [f"GRPO at {rate:g}" for rate in GRPO_RATES]
     names = ("execution", SAMPLED)
-    return [Contrast(arm, "SFT", name, split) for arm in arms for name in names for split in (ANY, *EXECUTED)]
+    return [Contrast("GRPO", "SFT", name, split) for name in names for split in (ANY, *EXECUTED)]
 
 
 def rows_of(part: str, seeds: Sequence[Arms], workshop: Workshop) -> list[Row]:
@@ -95,8 +94,7 @@ def outcomes(part: str, seeds: Sequence[Arms], workshop: Workshop) -> Iterator[F
         for arms in seeds
     ]
     for contrast in contrasts_of(part):
-        there = [one for one in answers if contrast.arm in one]  # not every arm is trained with every seed
-        pairs = [(_items(one[contrast.control], contrast), _items(one[contrast.arm], contrast)) for one in there]
+        pairs = [(_items(one[contrast.control], contrast), _items(one[contrast.arm], contrast)) for one in answers]
         yield compared(contrast, pairs)
 
 

@@ -20,7 +20,7 @@ REPLAY = (0.0, 0.1, 0.3)
 USUAL_REPLAY = 0.1  # what the other experiments start from
 SQL_ROWS, CHAT_ROWS = 400, 120
 GRPO_STEPS = 40
-GRPO_RATES = (1e-5, 4e-5)
+GRPO_RATE = 1e-5
 
 
 class Domain(NamedTuple):
@@ -32,7 +32,6 @@ class Domain(NamedTuple):
     origin: Step[Model]
     tasks: Step[Conversations]
     rehearsal: Step[Conversations]
-    sft: Step[Model]
     fresh: Step[Conversations]
 
 
@@ -115,20 +114,21 @@ def with_vector(domain: Domain, seed: int) -> ChatVector:
     return ChatVector(model=model, base=domain.origin, chat=chatting(domain, seed), alpha=1.0)
 
 
-def reinforced(domain: Domain, seed: int, rate: float) -> Grpo:
-    """Return the demo's SFT model after 40 steps of GRPO on SQL tasks that it was not trained on, graded by execution.
+def reinforced(domain: Domain, seed: int) -> Grpo:
+    """Return the SFT model after 40 steps of GRPO on SQL tasks that it was not trained on, graded by execution.
 
-    The tasks are those that the demo draws its preference pairs from.
+    The tasks are those that the demo draws its preference pairs from. The SFT is the small one of this benchmark, which
+    is right in a third of the exam: a model that the demo's 2,160 rows had taught as much as they can gained nothing.
     """
     return Grpo(
-        base=domain.sft,
+        base=fine_tuned(domain, domain.origin, seed),
         data=(domain.fresh,),
         steps=GRPO_STEPS,
         prompts_per_step=4,
         generations=8,
         answers_per_pass=32,
         max_tokens=64,
-        learning_rate=rate,
+        learning_rate=GRPO_RATE,
         seed=seed,
     )
 
@@ -175,8 +175,8 @@ def _vector(domain: Domain, seed: int) -> Arms:
 
 def _grpo(domain: Domain, seed: int) -> Arms:
     exam = executed_exam(domain)
-    models: dict[str, Step[Model]] = {"SFT": domain.sft}
-    # the second rate was tried because the first moved so little; it did harm, and was left at one seed
-    for rate in GRPO_RATES if seed == 0 else GRPO_RATES[:1]:
-        models[f"GRPO at {rate:g}"] = reinforced(domain, seed, rate)
+    models: dict[str, Step[Model]] = {
+        "SFT": fine_tuned(domain, domain.origin, seed),
+        "GRPO": reinforced(domain, seed),
+    }
     return {name: (examined(exam, model), Sampled(model=model, tasks=domain.tasks)) for name, model in models.items()}
