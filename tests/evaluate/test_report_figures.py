@@ -13,6 +13,7 @@ from metier.evaluate.report.figures import Difference, Figures, Verdict, unpaire
 from metier.evaluate.report.metrics import Subject, each_once, radar_value
 from metier.evaluate.report.numbers import duration, percent, significant, tell_change, tell_change_interval, ticks
 from metier.evaluate.report.story import costliest_stage, story
+from metier.evaluate.report.words import name_of
 from metier.evaluate.report.words_en import ENGLISH
 
 PERPLEXITY = Subject("perplexity", "held_out")
@@ -142,6 +143,33 @@ def test_nothing_learnt_is_said_first() -> None:
 def test_a_last_stage_that_shows_no_gain_is_questioned_and_a_gain_without_loss_is_served() -> None:
     told = story(figures(base=(0.0, 2.0), sft=(0.4, 2.0), dpo=(0.4, 2.0)), ENGLISH)
     assert told.next_steps == [ENGLISH["next_stage"].format(final="dpo", before="sft"), ENGLISH["next_serve"]]
+
+
+@pytest.mark.parametrize(
+    ("with_passages", "end"),
+    [((0.6, 3.0), "both"), ((0.6, 2.0), "better"), ((0.2, 2.0), "worse"), ((0.4, 2.0), "same")],
+)
+def test_what_came_out_is_the_last_model_asked_plainly_and_what_passages_change_for_it_is_said(
+    with_passages: tuple[float, float], end: str
+) -> None:
+    plain = figures(base=(0.0, 2.0), sft=(0.4, 2.0))
+    rows = {label: [row for row in plain.rows if row.model == label] for label in plain.models}
+    rows["sft+RAG"] = figures(x=with_passages).rows
+    found = Figures(rows, asked={"sft+RAG": "sft"})
+    assert (found.final, found.ways) == ("sft", ["sft+RAG"])
+    told = story(found, ENGLISH)
+    execution, replies = (f"“{name_of(subject, ENGLISH)}”" for subject in (EXECUTION, REPLIES))
+    names = {"way": "sft+RAG", "final": "sft", "better": execution}
+    names["worse"] = execution if end == "worse" else replies
+    assert told.sentences[2] == ENGLISH[f"way_{end}"].format(**names)
+    assert told.next_steps[0] == ENGLISH[f"next_way_{end}"].format(**names)
+
+
+def test_a_base_that_was_only_asked_in_other_ways_is_compared_with_the_last_of_them() -> None:
+    rows = {label: figures(x=(share, 2.0)).rows for label, share in (("base", 0.1), ("base+RAG", 0.4))}
+    found = Figures(rows, asked={"base+RAG": "base"})
+    assert (found.final, found.ways) == ("base+RAG", [])
+    assert "“base+RAG” is clearly better than “base”" in story(found, ENGLISH).sentences[0]
 
 
 def test_a_general_text_that_improves_is_not_called_learnt() -> None:

@@ -81,8 +81,8 @@ def key(number: int) -> str:
     return _tag("svg", line + mark(number, 14, 7), class_="key", viewBox="0 0 28 14", aria_hidden="true")
 
 
-def radar(axes: Sequence[Axis], models: Sequence[str], name: str) -> str:
-    """Return the radar of `models` over `axes`, three of them or more; the last model is drawn on top and filled.
+def radar(axes: Sequence[Axis], models: Sequence[str], final: str, name: str) -> str:
+    """Return the radar of `models` over `axes`, three of them or more; the final model is drawn on top and filled.
 
     Each model is a group of class `m0`, `m1`, …, by which the page can hide it.
     """
@@ -99,10 +99,10 @@ def radar(axes: Sequence[Axis], models: Sequence[str], name: str) -> str:
     for at, axis in enumerate(axes):
         parts.append(_path([place(at, 0), place(at, 1)], class_="grid"))
         parts.append(_axis_label(axis.label, *place(at, 1.12), middle_x))
-    for number, model in enumerate(models):
+    for number, model in sorted(enumerate(models), key=lambda pair: pair[1] == final):
         there = [(at, axis) for at, axis in enumerate(axes) if model in axis.values]
         points = [place(at, axis.values[model]) for at, axis in there]
-        top = number == len(models) - 1 and number > 0
+        top = model == final and len(models) > 1
         # a model that was not examined on every axis gets its marks only: a line would invent the rest
         line = _radar_line(points, number, top) if len(there) == len(axes) else ""
         marks = [

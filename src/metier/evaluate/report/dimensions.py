@@ -38,8 +38,8 @@ class Dimension(NamedTuple):
         return next((one for one in self.standings if one.model == model), None)
 
 
-def dimensions(items: Mapping[str, Items], labels: Sequence[str]) -> list[Dimension]:
-    """Return the dimensions of the graded items of `labels`, the base first and the final model last.
+def dimensions(items: Mapping[str, Items], labels: Sequence[str], final: str) -> list[Dimension]:
+    """Return the dimensions of the graded items of `labels`, the base first; outcomes are those of `final`.
 
     Items without a dimension, and those that tell forgetting, are in none. A model counts in a dimension only if it
     was graded on all items that the base was graded on.
@@ -52,7 +52,7 @@ def dimensions(items: Mapping[str, Items], labels: Sequence[str]) -> list[Dimens
         return name.split("/")[0] if broad and name.startswith(TASK) else name
 
     found = {label: _by_dimension(items[label], called) for label in labels}
-    base, final = labels[0], labels[-1]
+    base = labels[0]
     outcomes: dict[str, list[Graded]] = {}
     for one in graded(items[base], items[final]) if final != base else []:
         row = items[base][one.subject][one.id]

@@ -125,20 +125,20 @@ def gather(material: Material) -> Facts:
     """
     figures, items = material.figures, material.items
     found = answers.graded(items[figures.base], items[figures.final])
-    final = figures.final if len(figures.models) > 1 else None
+    several = len(figures.models) > 1
     outcome = figures.outcome()
     once = each_once([one.subject for one in outcome])
     return Facts(
         material=material,
         figures=figures,
-        dimensions=dimensions(items, figures.models),
-        cards=[_card(one, material) for one in answers.choose(found)] if final else [],
+        dimensions=dimensions(items, figures.models, figures.final),
+        cards=[_card(one, material) for one in answers.choose(found)] if several else [],
         graded=len(found),
         tally={outcome.value: count for outcome, count in answers.tally(found).items()},
         forgotten=[
             Forgotten(one, costliest_stage(figures, one.subject))
             for one in outcome
-            if one.subject in once and one.subject.metric.forgetting and final
+            if one.subject in once and one.subject.metric.forgetting and several
         ],
         gate=_gate(material),
         benchmarks=material.benchmark_figures,

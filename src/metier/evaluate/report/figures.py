@@ -60,7 +60,8 @@ class Figures:
     Args:
         models: label → its figures, the base first, the final model last.
         controls: other models to hold them against.
-        stages: the labels of those models that were asked plainly, without examples or passages; all if not given.
+        asked: the labels of examinations with examples or passages → the label under which the same model was asked
+            plainly, None where it was not. The others are the stages, the last of which is what came out.
 
     `compare`, once set, gives paired differences where the items are known; elsewhere figures are compared by their own
     intervals. An end of an interval that is not finite is as good as none.
@@ -70,10 +71,11 @@ class Figures:
         self,
         models: Mapping[str, Sequence[Score]],
         controls: Mapping[str, Sequence[Score]] | None = None,
-        stages: Sequence[str] | None = None,
+        asked: Mapping[str, str | None] | None = None,
     ) -> None:
-        controls = controls or {}
-        self.stages = list(models) if stages is None else list(stages)
+        controls, asked = controls or {}, asked or {}
+        self.stages = [label for label in models if label not in asked]
+        self._asked = asked
         self.models, self.controls = list(models), list(controls)
         self.rows = [_labelled(row, label) for label, rows in {**models, **controls}.items() for row in rows]
         self._found: dict[tuple[str, Subject], Score] = {}
@@ -92,13 +94,13 @@ class Figures:
 
     @property
     def final(self) -> str:
-        """The label of the model that came out."""
-        return self.models[-1]
+        """The label of the model that came out: the last one asked plainly, or where that is the base the last one."""
+        return self.stages[-1] if len(self.stages) > 1 else self.models[-1]
 
     @property
-    def trained(self) -> str:
-        """The label of the last model that was asked plainly: texts are read by it, whoever is examined last."""
-        return self.stages[-1] if self.stages else self.final
+    def ways(self) -> list[str]:
+        """The labels under which the final model was asked with examples or passages."""
+        return [label for label, plainly in self._asked.items() if plainly == self.final]
 
     @property
     def subjects(self) -> list[Subject]:
@@ -125,10 +127,8 @@ class Figures:
         return [difference for difference in found if difference is not None]
 
     def outcome(self) -> list[Difference]:
-        """Return what became of the base: of the final model where it was examined, else of the last plain one."""
-        pairs = [(self.difference(self.base, self.final, s), s) for s in self.subjects]
-        found = [one or self.difference(self.base, self.trained, subject) for one, subject in pairs]
-        return [one for one in found if one is not None]
+        """Return what became of the base: how the final model differs from it."""
+        return self.differences(self.base, self.final)
 
 
 def _labelled(row: Score, label: str) -> Score:

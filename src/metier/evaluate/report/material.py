@@ -54,11 +54,20 @@ class Material:
         """All figures. Raises Failure if answers are missing, Mistake if the models sat unlike exams."""
         models = {label: scores.figures() for label, scores in self.models.items()}
         controls = {label: scores.figures() for label, scores in self.controls.items()}
-        plain = [label for label in models if not self.settings[label].words]
-        figures = Figures(models, controls, plain)
+        figures = Figures(models, controls, self._asked())
         if self.items:  # read, and so known to be whole, before anything is compared
             figures.compare = pairing(self.examinations)
         return figures
+
+    def _asked(self) -> dict[str, str | None]:
+        """Return which examinations showed examples or passages, and as what the same model was asked plainly."""
+        by_model = {label: scores.record.inputs.get("model") for label, scores in self.models.items()}
+        plain = [label for label in self.models if not self.settings[label].words]
+        return {
+            label: next((one for one in plain if by_model[one] == by_model[label]), None)
+            for label in self.models
+            if label not in plain
+        }
 
     @cached_property
     def benchmark_figures(self) -> Figures | None:

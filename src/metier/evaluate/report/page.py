@@ -206,7 +206,7 @@ def _drawn_radar(axes: list[charts.Axis], figures: Figures, words: Words) -> Mar
     if len(axes) < LEAST_AXES:
         return None
     name = words["radar_alt"].format(models=words["list"].join(figures.models), count=len(axes))
-    return Markup(charts.radar(axes, figures.models, name))
+    return Markup(charts.radar(axes, figures.models, figures.final, name))
 
 
 def _nets(dimensions: list[Dimension]) -> dict[str, Markup]:

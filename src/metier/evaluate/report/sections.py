@@ -119,6 +119,12 @@ class Judged(NamedTuple):
     models: list[dict[str, Any]]
 
     @property
+    def contradicts(self) -> bool:
+        """Whether it decided too many pairs otherwise when the answers changed places; a coin does so in half."""
+        disagreed = (self.told.get("bias") or {}).get("disagreed")
+        return disagreed is not None and disagreed["value"] >= self.told.get("max_disagreed", 0.5)
+
+    @property
     def columns(self) -> list[str]:
         """The names of its figures, in their order."""
         return list(dict.fromkeys(name for row in self.models for name in row["figures"]))

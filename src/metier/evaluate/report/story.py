@@ -34,7 +34,9 @@ def story(figures: Figures, words: Words) -> Story:
     worse = [one for one in found if one.verdict is Verdict.WORSE]
     neither = [one for one in found if one not in better and one not in worse]
     judged = [one for one in found if one.subject.metric.higher_is_better is not None]
-    sentences = [_learnt(figures, judged, words), _lost(figures, judged, words), *_controls(figures, once, words)]
+    sentences = [_learnt(figures, judged, words), _lost(figures, judged, words)]
+    sentences += [_told_way(way, words, "way") for way in _ways(figures, once)]
+    sentences += _controls(figures, once, words)
     return Story(sentences, better, worse, neither, next_steps(figures, judged, words))
 
 
@@ -76,10 +78,36 @@ def _controls(figures: Figures, once: list[Subject], words: Words) -> list[str]:
     return found
 
 
+class _Way(NamedTuple):
+    """What examples or passages change for the final model: the figures in which it clearly gains and loses."""
+
+    label: str
+    final: str
+    better: list[Subject]
+    worse: list[Subject]
+
+
+def _ways(figures: Figures, once: list[Subject]) -> list[_Way]:
+    found = []
+    for label in figures.ways:
+        changes = [one for one in figures.differences(figures.final, label) if one.subject in once]
+        better, worse = (
+            [one.subject for one in changes if one.verdict is wanted] for wanted in (Verdict.BETTER, Verdict.WORSE)
+        )
+        found.append(_Way(label, figures.final, better, worse))
+    return found
+
+
+def _told_way(way: _Way, words: Words, begin: str) -> str:
+    end = "_both" if way.better and way.worse else "_better" if way.better else "_worse" if way.worse else "_same"
+    better, worse = (words["list"].join(f"“{name_of(s, words)}”" for s in found) for found in (way.better, way.worse))
+    return words[begin + end].format(way=way.label, final=way.final, better=better, worse=worse)
+
+
 def _against(control: str, figures: Figures, once: list[Subject]) -> list[Difference]:
     """Return how the final model differs from a control in perplexity on the trade's text: what controls are for."""
     texts = [s for s in once if s.metric.kind is Kind.PERPLEXITY and not s.metric.forgetting]
-    found = [figures.difference(control, figures.trained, subject) for subject in texts]
+    found = [figures.difference(control, figures.final, subject) for subject in texts]
     return [one for one in found if one is not None]
 
 
@@ -100,6 +128,7 @@ def next_steps(figures: Figures, found: list[Difference], words: Words) -> list[
     advice += [
         words["next_worse"].format(what=name_of(one.subject, words)) for one in trade if one.verdict is Verdict.WORSE
     ]
+    advice += [_told_way(way, words, "next_way") for way in _ways(figures, [one.subject for one in found])]
     advice += [_forgetting(figures, found, words), _control(figures, found, words)]
     advice += [_gap(figures, "new_wording", "next_wording", words), _gap(figures, "new_kind", "next_kinds", words)]
     advice += [_last_stage(figures, words), _more_items(figures, trade, words)]

@@ -19,6 +19,13 @@ ENGLISH: Mapping[str, str] = {
     "lost_none": "Of {count} measures of what “{base}” could do before, none got clearly worse.",
     "lost_some": "Of {count} measures of what “{base}” could do before, {worse} got clearly worse.",
     "lost_unmeasured": "Nothing was measured that could tell what was forgotten.",
+    "way_both": "Asked as “{way}”, the same model is clearly better than “{final}” in {better}, and clearly worse in"
+    " {worse}.",
+    "way_better": "Asked as “{way}”, the same model is clearly better than “{final}” in {better}, and nowhere clearly"
+    " worse.",
+    "way_worse": "Asked as “{way}”, the same model is clearly worse than “{final}” in {worse}, and nowhere clearly"
+    " better.",
+    "way_same": "Asked as “{way}”, the same model is nowhere clearly better or worse than “{final}”.",
     "control_better": "The control “{control}” does not explain all of it: against it, “{final}” differs by {change} in"
     " “{what}”.",
     "control_worse": "The control “{control}” does better than “{final}” in “{what}” ({change}): what changed there"
@@ -41,6 +48,11 @@ ENGLISH: Mapping[str, str] = {
     " ask the same thing help here; more epochs only memorise.",
     "next_kinds": "Add kinds of task: only {new} are right for kinds never trained on, against {seen} for trained"
     " ones.",
+    "next_way_both": "Ask as “{way}” only what gains by it ({better}), and the rest plainly: there it loses ({worse})."
+    " An intent router can tell them apart.",
+    "next_way_better": "Serve it as “{way}”: it gains in {better} and clearly loses nowhere.",
+    "next_way_worse": "Do not serve it as “{way}”: it loses in {worse} and clearly gains nowhere.",
+    "next_way_same": "Serve it plainly: “{way}” shows no clear gain, and costs longer prompts.",
     "next_stage": "Question the last stage: no measure shows “{final}” clearly better than “{before}”. Leave it out,"
     " or give it more data or a higher learning rate.",
     "next_control": "Be careful with “{what}”: “{final}” is not clearly better there than the control “{control}”,"
@@ -268,6 +280,9 @@ ENGLISH: Mapping[str, str] = {
     "judge_trusted": "The judge “{judge}” agrees with people: Cohen's κ {kappa} over {labels} labels.",
     "judge_not_trusted": "The judge “{judge}” does not agree with people well enough to be trusted: Cohen's κ {kappa}"
     " over {labels} labels; {wanted} and clearly above chance was wanted.",
+    "judge_contradicts": "The judge “{judge}” contradicts itself: in {disagreed} of pairs it decided otherwise when the"
+    " answers changed places, which a coin does in half of them. These figures are no finding: take a larger judge, or"
+    " let it grade answers one by one (way: rubric).",
     "judge_unvalidated": "Nobody has checked the judge “{judge}” against labels by people: take this as a hint.",
     "judge_wins": "Won",
     "judge_ties": "Tied",

@@ -23,6 +23,10 @@ CHINESE: Mapping[str, str] = {
     "lost_none": "衡量“{base}”原有能力的 {count} 项指标，没有一项明显变差。",
     "lost_some": "衡量“{base}”原有能力的 {count} 项指标，有 {worse} 项明显变差。",
     "lost_unmeasured": "没有测过任何能说明遗忘的指标。",
+    "way_both": "同一个模型按“{way}”提问，与“{final}”相比：{better}明显更好，{worse}明显变差。",
+    "way_better": "同一个模型按“{way}”提问，与“{final}”相比：{better}明显更好，没有一项明显变差。",
+    "way_worse": "同一个模型按“{way}”提问，与“{final}”相比：{worse}明显变差，没有一项明显更好。",
+    "way_same": "同一个模型按“{way}”提问，与“{final}”相比没有明显的好坏之分。",
     "control_better": "对照组“{control}”解释不了全部变化：与它相比，“{final}”在“{what}”上相差 {change}。",
     "control_worse": "在“{what}”上，对照组“{control}”比“{final}”更好（{change}）：这里的变化未必来自业务数据。",
     "control_unclear": "“{what}”上的变化可能用对照组“{control}”就能解释：“{final}”并没有明显更好（{change}）。",
@@ -40,6 +44,11 @@ CHINESE: Mapping[str, str] = {
     "next_wording": "增加问法：训练中见过的问法答对 {seen}，新问法只答对 {new}。让同一件事有更多种问法才有用；"
     "多训几轮只会死记硬背。",
     "next_kinds": "增加任务种类：训练过的种类答对 {seen}，没训练过的只答对 {new}。",
+    "next_way_both": "只对受益的问题按“{way}”提问（{better}），其余直接提问，否则会变差（{worse}）；"
+    "可以用意图路由来区分。",
+    "next_way_better": "上线时按“{way}”提问：{better}受益，没有一项明显变差。",
+    "next_way_worse": "上线时不要按“{way}”提问：{worse}变差，没有一项明显受益。",
+    "next_way_same": "上线时直接提问即可：“{way}”没有明显的好处，提示词却更长。",
     "next_stage": "重新考虑最后一个阶段：没有一项指标表明“{final}”明显优于“{before}”。可以去掉它，"
     "或者增加数据、提高学习率。",
     "next_control": "看待“{what}”要谨慎：“{final}”并不明显优于对照组“{control}”，变化未必来自业务数据。",
@@ -169,6 +178,8 @@ CHINESE: Mapping[str, str] = {
     "judge_trusted": "裁判“{judge}”与人的判断一致：{labels} 条人工标注上，Cohen κ 为 {kappa}。",
     "judge_not_trusted": "裁判“{judge}”与人的判断不够一致，不能采信：{labels} 条人工标注上，Cohen κ 为 {kappa}；"
     "要求至少 {wanted} 且明显高于偶然。",
+    "judge_contradicts": "裁判“{judge}”自相矛盾：两个回答交换位置后，{disagreed} 的对局判得不同，而抛硬币也有一半。"
+    "这些数字不是结论：请换更大的裁判，或逐个回答评分（way: rubric）。",
     "judge_unvalidated": "没有人用人工标注检验过裁判“{judge}”：结果仅供参考。",
     "judge_wins": "胜",
     "judge_ties": "平",
