@@ -16,6 +16,7 @@ from metier.core import Failure, LocalPath, Mistake, Step, Work, Workshop
 from metier.core.chat import Endpoint, Message, ScriptedChat
 from metier.core.types import Scores
 from metier.evaluate.judge import Judge
+from metier.evaluate.report.sections import judged
 from tests.evaluate.exam_steps import given
 
 JUDGE = Endpoint(base_url="http://localhost:1/v1", model="a-judge")
@@ -92,6 +93,36 @@ def test_a_judge_that_always_takes_the_first_decides_nothing(tmp_path: Path, scr
     found = Workshop(tmp_path).make(Judge(models=MODELS, endpoint=JUDGE))
     told = found.record.figures["bias"]
     assert (told["for_first"], told["disagreed"]["value"], values(found)["judge_ties", "good"]) == (ITEMS, 1, 1)
+
+
+@pytest.mark.parametrize(("contradicted", "believed"), [(5, True), (6, False), (12, False)])
+def test_a_judge_that_contradicts_itself_as_often_as_a_coin_is_not_trusted_though_it_agrees_with_people(
+    tmp_path: Path, scripted: Scripted, contradicted: int, believed: bool
+) -> None:
+    def script(messages: Sequence[Message]) -> str:
+        number = re.search(r"What is (\d+)\?", messages[1].content)
+        return "A" if number and int(number[1]) < contradicted else fair(messages)
+
+    scripted(script)
+    people = tmp_path / "labels.csv"
+    winners = ["tie" if at < contradicted else "good" for at in range(ITEMS)]
+    rows = "".join(f"q{at},good,poor,{winner}\n" for at, winner in enumerate(winners))
+    people.write_text(f"id,first,second,winner\n{rows}")
+    step = Judge(models=MODELS, endpoint=JUDGE, labels=LocalPath(people), min_kappa=-1)
+    found = Workshop(tmp_path / "shop").make(step)
+    told = json.loads((found.folder / "judge.json").read_text())
+    told_of = [warning for warning in found.record.warnings if "contradicts itself" in warning]
+    assert bool(told_of) is not believed
+    assert {one.split for one in found.figures()} <= {"pairwise", "pairwise_not_trusted"}
+    assert judged(found).contradicts is not believed
+    if believed:
+        return
+    assert told["trusted"] is False and {one.split for one in found.figures()} == {"pairwise_not_trusted"}
+    share = f"{contradicted / ITEMS:.0%} of {ITEMS} pairs were decided otherwise"
+    assert share in told_of[0] and f"({contradicted} both times for the first, 0 for the second" in told_of[0]
+    looser = Judge(models=MODELS, endpoint=JUDGE, labels=LocalPath(people), min_kappa=-1, max_disagreed=1.0)
+    again = Workshop(tmp_path / "shop").make(looser)
+    assert ("contradicts itself" in " ".join(again.record.warnings)) is (contradicted == ITEMS)
 
 
 def test_nonsense_is_asked_once_more_and_then_counted(tmp_path: Path, scripted: Scripted) -> None:

@@ -10,6 +10,7 @@ from pytest import approx
 
 from metier.evaluate.execution import grade_interval
 from metier.evaluate.statistics import (
+    few_changes,
     mean_of_clusters,
     paired_difference,
     perplexity_ratio,
@@ -98,6 +99,66 @@ def test_pairing_removes_what_both_models_find_hard() -> None:
 def test_no_difference_seen_is_not_no_difference() -> None:
     found = paired_difference([0.0] * 100, [0.0] * 100, range(100))
     assert found.value == 0 and found.low == approx(-0.037, abs=1e-3) and found.high == approx(0.037, abs=1e-3)
+
+
+def test_bonett_and_prices_interval_by_hand() -> None:
+    # 3 of 50 gained, 1 lost; the variance has n/(n-1) in it, so 49 items count, of which 2.94 gained and .98 lost:
+    # (3.94 - 1.98) / 51 = .0384; spread (3.94 + 1.98) / 51 - .0384^2 = .1146; half 1.96 sqrt(.1146 / 51) = .0929
+    low, high = few_changes([1.0] * 3 + [-1.0] + [0.0] * 46, range(50))
+    assert (low, high) == approx((0.0384 - 0.0929, 0.0384 + 0.0929), abs=1e-4)
+    # Grades in quarters: everything is a quarter as large.
+    quarters = few_changes([0.25] * 3 + [-0.25] + [0.0] * 46, range(50))
+    assert quarters == approx((low / 4, high / 4))
+    with pytest.raises(ValueError):
+        few_changes([0.0] * 3, range(3))
+
+
+def test_changes_that_cancel_in_every_cluster_are_still_uncertain() -> None:
+    found = paired_difference([0.0, 1.0] * 20, [1.0, 0.0] * 20, [at // 2 for at in range(40)])
+    assert found.value == 0 and found.low < -0.2 and found.high > 0.2  # of 40 independent items: +-0.3
+
+
+def test_changes_of_all_items_alike_have_a_width_too() -> None:
+    found = paired_difference([0.0] * 10, [1.0] * 10, range(10))
+    assert found.value == 1.0 == found.high and 0.4 < found.low < 1
+
+
+def changes(rng: random.Random, clusters: int, per: int, gained: float, lost: float, alike: float) -> list[float]:
+    """Return changes of items, each with the chance `alike` that of its cluster."""
+
+    def change() -> float:
+        drawn = rng.random()
+        return 1.0 if drawn < gained else -1.0 if drawn < gained + lost else 0.0
+
+    found = []
+    for _ in range(clusters):
+        own = change()
+        found += [own if rng.random() < alike else change() for _ in range(per)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("clusters", "per", "alike", "gained", "lost"),
+    [
+        (30, 1, 0.0, 0.05, 0.02),  # the bootstrap alone: 89%
+        (60, 1, 0.0, 0.05, 0.02),
+        (60, 1, 0.0, 0.0, 0.08),
+        (120, 1, 0.0, 0.1, 0.1),
+        (30, 4, 0.0, 0.05, 0.02),
+        (30, 4, 0.3, 0.1, 0.05),
+    ],
+)
+def test_differences_of_few_changes_are_covered_in_at_least_93_of_100(
+    monkeypatch: pytest.MonkeyPatch, clusters: int, per: int, alike: float, gained: float, lost: float
+) -> None:
+    monkeypatch.setattr("metier.evaluate.statistics.ROUNDS", 200)
+    rng, covered = random.Random(5), 0
+    for _ in range(300):
+        differences = changes(rng, clusters, per, gained, lost, alike)
+        names = [at // per for at in range(len(differences))]
+        found = paired_difference([0.0] * len(differences), differences, names, rng.getrandbits(32))
+        covered += found.low <= gained - lost <= found.high
+    assert covered / 300 >= 0.93
 
 
 def test_share_intervals_cover_the_truth_in_95_of_100_clustered_exams() -> None:

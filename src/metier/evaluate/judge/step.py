@@ -18,7 +18,7 @@ from metier.evaluate.judge import findings
 from metier.evaluate.judge.agreement import Agreement, agreement, read_labels
 from metier.evaluate.judge.asking import Ask, Heard, by_engine, by_requests, hear
 from metier.evaluate.judge.contest import Question, read_contest
-from metier.evaluate.judge.outcomes import Outcome, by_grades, is_same, pairs, settled
+from metier.evaluate.judge.outcomes import Outcome, bias, by_grades, is_same, pairs, settled
 from metier.evaluate.judge.prompts import Side, ask_grades, ask_pair, read_grades, read_winner
 
 _CRITERIA = {
@@ -32,8 +32,9 @@ class Judge(Step[Scores]):
     """Let a model judge the answers that examined models gave to one exam: by pairs, each in both orders, or by rubric.
 
     Every reply is written down as it comes, so a killed run, or one whose judge did not answer, goes on with the next.
-    With labels by people, Cohen's kappa says whether the judge is to be trusted; every figure carries the answer in its
-    split: "pairwise", "pairwise_unvalidated" or "pairwise_not_trusted".
+    With labels by people, Cohen's kappa says whether the judge is to be trusted, and without any it is not where it
+    contradicts itself when answers change places; every figure carries the answer in its split: "pairwise",
+    "pairwise_unvalidated" or "pairwise_not_trusted".
     """
 
     name: ClassVar[str] = "judge"
@@ -51,6 +52,9 @@ class Judge(Step[Scores]):
     reference: bool = Field(True, description="Show the judge the exam's own answer where it has one.")
     labels: LocalPath | None = Field(None, description="Labels by people, CSV or JSONL: id, first, second, winner.")
     min_kappa: float = Field(0.4, ge=-1, le=1, description="Least agreement with people at which the judge is trusted.")
+    max_disagreed: float = Field(
+        0.5, gt=0, le=1, description="Share of pairs decided otherwise in the other order at which it is not trusted."
+    )
     max_tokens: int = Field(300, ge=1, description="Most tokens of one reply of the judge.")
     requests_at_once: int = Field(4, ge=1, le=64, description="Requests to the endpoint at a time.")
     seed: int = Field(0, ge=0, description="Seed of the drawn questions and of the intervals.")
@@ -75,6 +79,10 @@ class Judge(Step[Scores]):
         outcomes, graded = judged(work, ask, questions, labels)
         agreed = agreement(outcomes, people, self.seed) if people and outcomes else None
         split, trust = self._trust(work, agreed)
+        if self.way == "pairwise" and self._contradicts(work, outcomes):
+            split, trust = f"{self.way}_not_trusted", trust | {"trusted": False}
+        if self.way == "pairwise":
+            trust["max_disagreed"] = self.max_disagreed
         figures: list[Score] = []
         if graded:
             figures += findings.grades(graded, self.criteria, labels, split, self.seed)
@@ -195,6 +203,20 @@ class Judge(Step[Scores]):
             return self.way, {"trusted": True, "agreement": told}
         work.warn(f"the judge is not to be trusted: {words}; {self.min_kappa:g} and clearly above chance is wanted")
         return f"{self.way}_not_trusted", {"trusted": False, "agreement": told}
+
+    def _contradicts(self, work: Work, outcomes: Sequence[Outcome]) -> bool:
+        """Whether the judge decided too many pairs otherwise in the other order, of which it then warns."""
+        found = bias(outcomes)
+        share = found.disagreed
+        if share is None or share.value < self.max_disagreed:
+            return False
+        work.warn(
+            f"the judge contradicts itself: {share.value:.0%} of {share.n:,} pairs were decided otherwise when the "
+            f"answers changed places ({found.for_first:,} both times for the first, {found.for_second:,} for the "
+            f"second, {found.mixed:,} once a tie), as half of a coin's would be; its figures are no finding: take a "
+            "larger judge, or `way: rubric`"
+        )
+        return True
 
 
 def _write(work: Work, rows: Sequence[Mapping[str, Any]]) -> None:
