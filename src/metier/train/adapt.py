@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def network_for(base: Path, settings: Settings, host: Host) -> Any:
         if not layout().startswith("zero"):
             network.get_input_embeddings().register_forward_hook(lambda _module, _inputs, states: states.float())
         network = with_adapter(network, settings.lora, settings.seed)
-    if settings.compile:
+    if settings.compile is True:
         compile_layers(network)
     return network
 
@@ -140,10 +141,21 @@ def blocks_of(network: Any) -> torch.nn.ModuleList:
 
 def compile_layers(network: Any) -> None:
     """Compile what lies between the attentions: MLPs and norms, for any length of a window."""
+    for part in _between_attentions(network):
+        part.compile(dynamic=True)
+
+
+def uncompile_layers(network: Any) -> None:
+    """Undo `compile_layers`."""
+    for part in _between_attentions(network):
+        part._compiled_call_impl = None
+
+
+def _between_attentions(network: Any) -> Iterator[torch.nn.Module]:
     for layer in blocks_of(network):
         for name, part in layer.named_children():
             if "attn" not in name and "attention" not in name:
-                part.compile(dynamic=True)
+                yield part
 
 
 def _set_dropout(network: Any, share: float) -> None:

@@ -51,7 +51,7 @@ class Settings(NamedTuple):
     max_grad_norm: float | None = 1.0
     neftune_noise_alpha: float | None = None
     dropout: float = 0.0
-    compile: bool = False
+    compile: bool | Literal["auto"] = False
     liger: bool = False
     evaluations: int = 10
     patience: int | None = None
@@ -96,7 +96,9 @@ class TrainingStep(Step[Model]):
     neftune_noise_alpha: float | None = Field(
         None, gt=0, description="noise on the embeddings, scaled by each row's length (NEFTune, Jain et al. 2023: 5)"
     )
-    compile: bool = Field(False, description="torch.compile the layers: pays in long runs")
+    compile: bool | Literal["auto"] = Field(
+        False, description="torch.compile the layers: pays in long runs; auto: where a short trial shows that it does"
+    )
     liger: bool = Field(False, description="Liger's fused kernels, on a GPU with liger-kernel installed")
     validation_share: float = Field(
         0.0, ge=0, lt=0.5, description="share of the rows set aside, whose loss chooses the weights that are kept"

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from metier.core.files import write_json_atomic
+from metier.train.adapt import precision_on
 from metier.train.packing import Window
 from metier.train.trainer import Packed
 
@@ -23,9 +24,10 @@ def reference_of(trainer: Packed, read: Callable[[Window], Nats]) -> dict[str, l
         read: returns those of a window's rows; called without gradients, the adapter off, in evaluation mode.
     """
     path, fingerprint = trainer.checkpoints.folder / "reference.json", trainer.checkpoints.fingerprint
+    number_format = precision_on(trainer.work.host, trainer.settings.precision)
     if path.is_file():
         kept = json.loads(path.read_text())
-        if kept["fingerprint"] == fingerprint:
+        if kept["fingerprint"] == fingerprint and kept.get("number format", number_format) == number_format:
             nats: dict[str, list[float]] = kept["nats"]
             return nats
     trainer.model.eval()
@@ -42,7 +44,7 @@ def reference_of(trainer: Packed, read: Callable[[Window], Nats]) -> dict[str, l
                 found |= read(window)
             bar.advance(len(window.ids))
     if trainer.is_world_process_zero():
-        write_json_atomic(path, {"fingerprint": fingerprint, "nats": found})
+        write_json_atomic(path, {"fingerprint": fingerprint, "number format": number_format, "nats": found})
     return found
 
 

@@ -6,24 +6,25 @@ What does not fit, foretold or measured, is refused with the next smaller plan, 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import gc
 import os
 import resource
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from metier.core import Failure, Host, Mistake, Work
+from metier.train.allocator import return_freed_memory
 from metier.train.collate import collate
 from metier.train.memory import config_in, plan_of
 from metier.train.options import Settings
 from metier.train.packing import Window
 from metier.train.plan import Plan, check, next_smaller
+from metier.train.plan.choose import loading_words
 from metier.train.plan.memory import CONTEXT
 from metier.train.plan.smaller import fields_of
 from metier.train.plan.table import recipe_words
@@ -38,12 +39,17 @@ _CLEAR_PEAK = "5"  # proc(5): written to clear_refs, it sets the peak of the res
 
 
 class Tried(NamedTuple):
-    """What the rehearsal saw. before, peak: bytes in use before it, and at most. loss: of the largest window."""
+    """What the rehearsal saw. before, peak: bytes in use before it, and at most. loss: of the largest window.
+
+    tokens, seconds: of that window, and of its pass forward and backward, the first of all passes.
+    """
 
     before: int
     peak: int
     loss: float
     evaluation: float | None
+    tokens: int
+    seconds: float
 
 
 def foretold(
@@ -70,24 +76,29 @@ def foretold(
         return None
 
 
-def check_plan(base: Path, schedule: Schedule, settings: Settings, work: Work) -> None:
-    """Hold the plan of a training against this machine, before the model is loaded.
+def check_plan(base: Path, schedule: Schedule, settings: Settings, work: Work) -> Plan | None:
+    """Hold the plan of a training against this machine, before the model is loaded, and return it where there is one.
 
     Raises:
         Mistake: it does not fit; with the next smaller plan. With METIER_REHEARSAL=measured it is a warning.
     """
     plan = foretold(config_in(base), schedule.windows, schedule.accumulate, settings, work.host)
     if plan is None:
-        return
+        return None
     work.figure("predicted_memory_bytes", plan.memory.peak)
     there = plan.machine.memory
-    if plan.memory.peak <= there and plan.memory.host <= plan.machine.ram:
-        return
+    if plan.memory.peak <= there and plan.memory.node <= plan.machine.ram:
+        if plan.warning:
+            work.warn(plan.warning)
+        return plan
     found = f"about {plan.memory.peak / 1e9:.1f} GB are needed, and there are {there / 1e9:.1f} GB"
     if plan.memory.peak <= there:
         needed, ram = plan.memory.host / 1e9, plan.machine.ram / 1e9
         found = f"about {needed:.1f} GB are needed beside the GPUs, and this machine has {ram:.1f} GB"
+        if plan.memory.host <= plan.machine.ram:
+            found = f"about {loading_words(plan.layout, plan.memory, plan.machine)}"
     _refuse(refusal(plan, f"on paper {found}"), work)
+    return plan
 
 
 def _refuse(refused: Mistake, work: Work) -> None:
@@ -114,12 +125,14 @@ def refusal(plan: Plan, found: str, measured: int | None = None) -> Mistake:
     return Mistake(what, found, f"{' and '.join(told)}: needs about {need}")
 
 
-def rehearse(trainer: Packed, windows: Sequence[Window]) -> None:
+def rehearse(trainer: Packed, windows: Sequence[Window]) -> Tried | None:
     """Try what could fail an hour later. Leaves weights, gradients, optimizer and random state as they were.
 
     The largest window forward and backward beside what stands for the optimizer's state and, where passes accumulate,
     gradients; the largest window of the validation; one save and reload. Weights that only the training's beginning
     puts on their device are not passed through here.
+
+    Returns: what was seen, or None where there was no pass.
 
     Raises:
         Failure: the loss of the largest window is not finite, or weights do not survive saving.
@@ -131,6 +144,7 @@ def rehearse(trainer: Packed, windows: Sequence[Window]) -> None:
     config = trainer.model.config.get_text_config().to_dict()
     plan = foretold(config, windows, trainer.schedule.accumulate, trainer.settings, trainer.work.host)
     told: dict[str, Any] = {"tokens": len(window.ids)}
+    seen = None
     if next(trainer.model.parameters()).device.type == torch.device(trainer.args.device).type:
         try:
             seen = _try(trainer, window, plan)
@@ -151,34 +165,49 @@ def rehearse(trainer: Packed, windows: Sequence[Window]) -> None:
     trainer.work.event("rehearsal", **told, seconds=round(seconds, 3))
     if trainer.is_world_process_zero():
         trainer.work.say(_words(told, seconds))
+    return seen
+
+
+@contextlib.contextmanager
+def untouched(trainer: Packed) -> Iterator[None]:
+    """Leave modes, gradients, figures and random state as they were, whatever passes are done inside."""
+    devices = list(range(torch.cuda.device_count())) if trainer.work.host.gpus else []
+    modes = [(part, part.training) for part in trainer.model.modules()]
+    trainer.recording = False
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        trainer.model.zero_grad(set_to_none=True)
+        for part, training in modes:
+            part.training = training
+        trainer.recording = True
+
+
+def pass_through(trainer: Packed, window: Window, number_format: AbstractContextManager[None]) -> float:
+    """Do one pass, forward in a number format and backward, and return the loss."""
+    inputs = trainer._prepare_inputs(collate([window]))
+    with number_format:
+        loss = trainer.compute_loss(trainer.model, inputs, num_items_in_batch=trainer.weight_of(inputs))
+    loss.backward()
+    return float(loss.detach())
 
 
 def _try(trainer: Packed, window: Window, plan: Plan | None) -> Tried:
     host, model, evaluation = trainer.work.host, trainer.model, None
-    devices = list(range(torch.cuda.device_count())) if host.gpus else []
-    modes = [(part, part.training) for part in model.modules()]
-    trainer.recording = False
-    try:
-        with torch.random.fork_rng(devices):
-            before = reset_peak(host)
-            states = _states(trainer, plan)
-            inputs = trainer._prepare_inputs(collate([window]))
-            model.train()  # activations are worked out twice only in training, which is what the memory has to hold
-            # Not the number format of `compute_loss_context_manager`, which is that of passes outside the training.
-            with trainer.accelerator.autocast():
-                loss = trainer.compute_loss(model, inputs, num_items_in_batch=trainer.weight_of(inputs))
-            loss.backward()
-            value = float(loss.detach())
-            del loss, states
-            model.zero_grad(set_to_none=True)
-            if trainer.validation.windows:
-                evaluation = _evaluate(trainer)
-            return Tried(before, peak_memory_bytes(host), value, evaluation)
-    finally:
+    with untouched(trainer):
+        before = reset_peak(host)
+        states = _states(trainer, plan)
+        model.train()  # activations are worked out twice only in training, which is what the memory has to hold
+        start = time.perf_counter()
+        # Not the number format of `compute_loss_context_manager`, which is that of passes outside the training.
+        value = pass_through(trainer, window, trainer.accelerator.autocast())
+        seconds = time.perf_counter() - start
+        del states
         model.zero_grad(set_to_none=True)
-        for part, training in modes:
-            part.training = training
-        trainer.recording = True
+        if trainer.validation.windows:
+            evaluation = _evaluate(trainer)
+        return Tried(before, peak_memory_bytes(host), value, evaluation, len(window.ids), seconds)
 
 
 def _evaluate(trainer: Packed) -> float:
@@ -289,19 +318,6 @@ def differing(shard: Path, weight: Callable[[str], torch.Tensor]) -> list[str]:
             if not torch.equal(file.get_tensor(name), weight(name).cpu()):
                 found.append(name)
     return found
-
-
-def return_freed_memory() -> None:
-    """Give the free pages of the heap back to the system, and the free blocks of GPUs to the driver.
-
-    Blocks below the threshold that `tune` sets stay in glibc's heap when they are freed: of gradients and moments of a
-    45M model 0.5 GB of 0.7.
-    """
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # elsewhere than on glibc
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def reset_peak(host: Host) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import shutil
 import time
@@ -15,17 +13,21 @@ import torch
 
 from metier.core import Artifact, Failure, Work
 from metier.core.files import write_json_atomic
-from metier.train.adapt import network_for
+from metier.train.adapt import network_for, precision_on
 from metier.train.adapter import keep_adapter, merged, rows_of
+from metier.train.allocator import give_back, heap_of, return_freed_memory
 from metier.train.arguments import is_first_process
 from metier.train.checkpoint import step_of
-from metier.train.distributed import filled, from_first, layout, threads, together, whole_weights
+from metier.train.distributed import from_first, layout, threads, together
 from metier.train.network import load_tokenizer
 from metier.train.options import Settings
 from metier.train.packing import Window
-from metier.train.rehearse import check_plan, differing, peak_memory_bytes, rehearse, return_freed_memory
+from metier.train.plan import Plan
+from metier.train.rehearse import Tried, check_plan, differing, peak_memory_bytes, rehearse
 from metier.train.schedule import Schedule
-from metier.train.trainer import Packed, PackedTrainer
+from metier.train.sharded import filled, whole_weights
+from metier.train.trainer import Packed, PackedTrainer, longest
+from metier.train.trial import Chosen, as_set, keep, kept, take, tried
 from metier.train.validation import best_weights
 from metier.train.watch.guard import figures as watched_figures
 
@@ -61,14 +63,15 @@ def tune(
     told = json.loads(done.read_text()) if done.is_file() else {}
     if told.get("fingerprint") != fingerprint:
         quiet()
-        _return_freed_memory()
+        give_back()
+        return_freed_memory()  # of the steps before, which this process may have made: no plan counts what they left
         torch.set_num_threads(threads(work.host))
-        check_plan(base, schedule, settings, work)
+        plan = check_plan(base, schedule, settings, work)
         before, whole = dict(work.figures), layout() == "whole"
         with together(work.host):
             torch.manual_seed(settings.seed)
             network = network_for(base, settings, work.host)
-            figures = _train(network, load_tokenizer(base), schedule, settings, work, trainer_class, validation)
+            figures = _train(network, load_tokenizer(base), schedule, settings, work, trainer_class, validation, plan)
             weights = {} if whole else whole_weights(network)
         _free_trainer(network)
         if not is_first_process():
@@ -100,6 +103,7 @@ def _train(
     work: Work,
     trainer_class: Trainers,
     validation: Sequence[Window],
+    plan: Plan | None,
 ) -> dict[str, Any]:
     folder = work.shared / _CHECKPOINTS
     parameters = list(network.parameters())
@@ -108,16 +112,18 @@ def _train(
     work.figure("parameters", sum(counts))
     work.figure("trained_parameters", sum(n for n, p in zip(counts, parameters, strict=True) if p.requires_grad))
     with work.progress("train", total=schedule.tokens, unit="tokens") as bar:
-        trainer = trainer_class(network, tokenizer, schedule, settings, folder, work, bar, validation)
-        whole = layout() == "whole"  # what is cut is whole again only in the trainer's hands: see `Packed.ready`
-        if whole:
-            trainer.prepare()
+
+        def made(settings: Settings) -> Packed:
+            trainer = trainer_class(network, tokenizer, schedule, settings, folder, work, bar, validation)
+            if layout() == "whole":  # what is cut is whole again only in the trainer's hands: see `Packed.ready`
+                trainer.prepare()
+            return trainer
+
+        trainer, resume, seen = _begun(made, schedule, settings, work, folder)
         trainer.look_with(tokenizer, schedule.windows, schedule.tokens)
-        resume, before = from_first(trainer.checkpoints.newest), 0
+        before = 0
         if resume is None:
-            if whole:
-                rehearse(trainer, schedule.windows)
-            if validation and whole:
+            if validation and layout() == "whole":
                 work.event("validation", step=0, loss=round(trainer.validation.loss(), 5))
         else:
             step = step_of(resume)
@@ -127,8 +133,11 @@ def _train(
         work.event("training", of=schedule.steps, tokens=schedule.tokens)
         bar.resume_at(before)
         start = time.monotonic()
-        trainer.run(resume)
+        with heap_of(trainer, _peak(plan, seen), work) as heap:
+            trainer.run(resume)
         seconds = time.monotonic() - start
+    work.figure("heap", {"way": heap.way, "given_back": heap.trims})
+    torch.set_num_threads(threads(work.host))
     steps = trainer.state.global_step
     if steps < schedule.steps:
         work.say(f"stopped after step {steps} of {schedule.steps}: the validation loss no longer falls")
@@ -137,6 +146,47 @@ def _train(
         trainer.noise.remove()
     work.figure("watch", watched_figures(work, trainer.guard))
     return _figures(work, trainer, schedule, (schedule.tokens_by_step[steps] - before) / seconds)
+
+
+def _begun(
+    made: Callable[[Settings], Packed], schedule: Schedule, settings: Settings, work: Work, folder: Path
+) -> tuple[Packed, Path | None, Tried | None]:
+    """Return a trainer whose passes are done as the trial chose, the checkpoint to go on from, and the rehearsal.
+
+    A training that goes on takes the choice that it began with, and is not rehearsed again.
+    """
+    now, windows, seen = as_set(settings, work.host), schedule.windows, None
+    before = from_first(lambda: kept(folder, schedule.fingerprint, now))
+    trainer = made(before.choice.on(settings) if before else now.on(settings))
+    resume = from_first(trainer.checkpoints.newest)
+    if before is not None:
+        take(before.choice, trainer.model, settings)
+    if resume is None and layout() == "whole":
+        seen = rehearse(trainer, windows)
+    chosen = before or Chosen(now, {}, why="the training goes on as it began", aloud=False)
+    if before is None and resume is None:
+        chosen = tried(trainer, windows[longest(windows)], seen)
+        if chosen.ratios and is_first_process():
+            keep(folder, schedule.fingerprint, now, chosen)
+        if chosen.choice.precision != now.precision:
+            if trainer.noise is not None:
+                trainer.noise.remove()
+            trainer = made(chosen.choice.on(settings))
+            seen = rehearse(trainer, windows)
+    number_format = precision_on(work.host, trainer.settings.precision)
+    told = chosen.choice._asdict() | {"precision": number_format}
+    work.event("choice", **told, ratios=chosen.ratios, seconds=chosen.seconds, why=chosen.why)
+    work.figure("choice", {**told, "ratios": chosen.ratios})
+    if is_first_process() and chosen is not before and chosen.aloud:
+        work.say(chosen.words(number_format))
+    return trainer, resume, seen
+
+
+def _peak(plan: Plan | None, seen: Tried | None) -> int | None:
+    """Return the most memory that a training on cores needs at once, planned or measured; None where nobody knows."""
+    if plan is None or not plan.machine.on_cores:
+        return None
+    return max(plan.memory.peak, seen.peak if seen else 0)
 
 
 def _values(parameter: torch.nn.Parameter) -> int:
@@ -173,17 +223,6 @@ def save(network: Any, tokenizer: Any, folder: Path) -> None:
             found=f"{len(different)} tensors differ, {len(missing)} are missing: {names}",
             hint="run again; if it stays, the disk or the memory is faulty",
         )
-
-
-def _return_freed_memory() -> None:
-    """Tell glibc to give large blocks back to the system when they are freed.
-
-    Windows differ in length, so its heap is left with holes that no next tensor fits: a training that needs 4 GB
-    was seen to hold 7.6 GB after half an hour. Elsewhere than on glibc nothing is done.
-    """
-    m_mmap_threshold = -3  # mallopt(3); setting it also ends its growth with every freed block
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(m_mmap_threshold, 4 << 20)
 
 
 def quiet() -> None:
