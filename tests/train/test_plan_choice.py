@@ -50,7 +50,7 @@ def test_what_is_chosen_fits_and_nothing_that_fits_is_much_faster(model: str, ho
     if not plan.fits:
         assert not any(alternative.fits for alternative in plan.alternatives)
         return
-    assert plan.memory.peak <= USABLE * plan.machine.memory and plan.memory.host <= USABLE * plan.machine.ram
+    assert plan.memory.peak <= USABLE * plan.machine.memory and plan.memory.node <= USABLE * plan.machine.ram
     same = [other for other in plan.alternatives if other.fits and other.job.method == plan.job.method]
     assert plan.timing.seconds <= 1.05 * min(other.timing.seconds for other in same)
     every = min(other.timing.seconds for other in plan.alternatives if other.fits)
@@ -62,7 +62,7 @@ def test_what_does_not_do_says_why(model: str, host: str) -> None:
     plan = plan_for(Job(find_shape(model)), machine_of(host), ladder="down")
     for alternative in plan.alternatives:
         if alternative.lacking:
-            too_much = {"device": "peak", "host": "host", "disk": "nvme"}[alternative.lacking]
+            too_much = {"device": "peak", "host": "node", "disk": "nvme"}[alternative.lacking]
             assert f"{_gb(getattr(alternative.memory, too_much))}!" in explain(plan)
         else:
             assert alternative.fits or alternative.reason in " ".join(explain(plan).split())

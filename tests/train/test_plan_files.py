@@ -83,6 +83,19 @@ def test_accelerate_takes_deepspeeds_own_file(name: str, tmp_path: Path, monkeyp
     DeepSpeedPlugin._deepspeed_config_checks(None)  # raises ValueError where both files say the same thing
 
 
+def test_accelerate_starts_processes_on_cores_by_torchs_own_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate.commands import launch
+
+    write_plan(plan("cores"), tmp_path)
+    launched: list[Any] = []
+    monkeypatch.setattr(launch, "multi_gpu_launcher", launched.append)
+    parser = launch.launch_command_parser()
+    launch.launch_command(parser.parse_args(["--config_file", str(tmp_path / "accelerate.yaml"), "train.py"]))
+    assert (launched[0].num_processes, launched[0].num_machines) == (2, 2)
+
+
 def test_a_buffer_holds_a_devices_part_of_the_largest_matrix() -> None:
     shape = find_shape("405b")
     layout = Layout(sharding="zero-3", optimizer_at="nvme", parameters_at="nvme", data=8)

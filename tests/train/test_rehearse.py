@@ -151,7 +151,7 @@ def test_whoever_knows_better_may_try_it(
 
 @pytest.mark.parametrize(
     ("gigabytes", "field"),
-    [(32, "pass_tokens: 2048"), (25, "gradient_checkpointing: true"), (9, "method: lora, "), (4, "method: qlora, ")],
+    [(32, "pass_tokens: 2048"), (26.5, "gradient_checkpointing: true"), (9, "method: lora, "), (4, "method: qlora, ")],
 )
 def test_the_next_smaller_plan_comes_as_fields_to_paste(gigabytes: float, field: str) -> None:
     host = Host(8, 8, int(gigabytes * 10**9))
@@ -163,7 +163,7 @@ def test_the_next_smaller_plan_comes_as_fields_to_paste(gigabytes: float, field:
 
 
 def test_the_fields_of_a_refusal_make_a_training_that_is_planned_to_fit() -> None:
-    host = Host(8, 8, 25 * 10**9)
+    host = Host(8, 8, int(26.5 * 10**9))
     rows = long_rows(16, 512)
     course = plan(rows, batch_rows=16, window_tokens=8192)
     told = foretold(LARGE, course.windows, course.accumulate, SETTINGS, host)

@@ -26,6 +26,10 @@ BOUND_4_BIT = 1e-2
 _ROWS = 8
 
 
+Packed = dict[str, tuple[torch.Tensor, Any]]
+"""4-bit matrices: their bytes, and bitsandbytes' state of scales."""
+
+
 class Merge(NamedTuple):
     """One way to merge: its name, how far the result is from base + adapter, and its loss on the rows' answers."""
 
@@ -51,7 +55,7 @@ def merged(network: Any, base: Path, adapter: Path, settings: Settings, rows: Se
     """Return the base with the adapter merged into it, in float32, after comparing logits on rows of the training.
 
     An adapter of a 4-bit base is merged onto the base's own weights and onto their 4-bit values, and the merge with the
-    lower loss on the rows is returned.
+    lower loss on the rows is returned. One merge is in memory at a time, beside the base in 4 bits.
 
     Args:
         network: the trained PEFT model; it is emptied.
@@ -63,15 +67,17 @@ def merged(network: Any, base: Path, adapter: Path, settings: Settings, rows: Se
     """
     found: list[Merge] = []
     if settings.method == "qlora":
-        rounded = {name: value.cpu() for name, value in _four_bit_values(network).items()}
+        packed = _packed(network)
         trained = _said_in_training(network, rows)
         free(network)
-        result, four = _merge(base, adapter, rows, rounded, trained)
-        found.append(Merge("onto the 4-bit values", *four))
         other, full = _merge(base, adapter, rows, {}, None)
+        free(other)
+        result, four = _merge(base, adapter, rows, packed, trained)
+        found.append(Merge("onto the 4-bit values", *four))
         found.append(Merge("onto the base's own weights", *full))
-        if full[1] < four[1]:
-            result = other
+        if full[1] < four[1]:  # seldom: the adapter was trained beside the 4-bit values
+            free(result)
+            result, _ = _merge(base, adapter, rows, {}, None)
         bound = BOUND_4_BIT
     else:
         free(network)
@@ -120,16 +126,20 @@ def _empty(network: Any) -> None:
 
 
 def _merge(
-    base: Path, adapter: Path, rows: Sequence[Row], rounded: dict[str, torch.Tensor], trained: Said | None
+    base: Path, adapter: Path, rows: Sequence[Row], packed: Packed, trained: Said | None
 ) -> tuple[Any, tuple[Closeness, float]]:
-    """Merge, and compare with `trained`, or where it is None with base + adapter as they are before the merge."""
+    """Merge, and compare with `trained`, or where it is None with base + adapter as they are before the merge.
+
+    Args:
+        packed: 4-bit matrices whose values stand in for the base's own.
+    """
     import peft
     import transformers
 
     network = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     with torch.no_grad():
-        for name, value in rounded.items():
-            network.get_parameter(name).copy_(value)
+        for name, (weight, state) in packed.items():
+            network.get_parameter(name).copy_(_unpacked(weight, state))
     pair = peft.PeftModel.from_pretrained(network, adapter).eval()
     reference = trained or said(pair, rows)
     result = pair.merge_and_unload(safe_merge=True)
@@ -149,13 +159,18 @@ def _said_in_training(network: Any, rows: Sequence[Row]) -> Said:
         inner.forward, inner.config._attn_implementation = ours, attention
 
 
-def _four_bit_values(network: Any) -> dict[str, torch.Tensor]:
-    """Return the values that the 4-bit matrices of a PEFT model stand for, by the names they have in the base."""
-    from bitsandbytes import functional
-
-    values = {}
+def _packed(network: Any) -> Packed:
+    """Return the 4-bit matrices of a PEFT model, by the names they have in the base."""
+    found: Packed = {}
     for name, part in network.get_base_model().named_modules():
         if name.endswith("base_layer") and (state := getattr(part.weight, "quant_state", None)) is not None:
-            weight: Any = part.weight
-            values[name.removesuffix("base_layer") + "weight"] = functional.dequantize_4bit(weight.data, state).float()
+            found[name.removesuffix("base_layer") + "weight"] = part.weight.data, state
+    return found
+
+
+def _unpacked(weight: torch.Tensor, state: Any) -> torch.Tensor:
+    """Return the values that a 4-bit matrix stands for."""
+    from bitsandbytes import functional
+
+    values: torch.Tensor = functional.dequantize_4bit(weight, state)
     return values

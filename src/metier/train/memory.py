@@ -16,14 +16,9 @@ from metier.train.plan import Job, Layout, Plan, lay_out, machine_of, shape_of
 from metier.train.plan.choose import USABLE
 from metier.train.plan.here import layout_here, machine_here
 from metier.train.plan.job import ON_CORES, ON_GPUS, Precision
-from metier.train.plan.memory import INTERPRETER
 
 _FORMATS: dict[str, Precision] = {"bf16": "mixed", "mixed": "mixed", "fp16": "fp16", "fp32": "fp32"}
 """What a step's `precision`, which is that of matrix products, is to the planner."""
-
-_MERGING = {"lora": 4, "qlora": 12}
-"""Bytes a parameter while an adapter is merged: the result in float32; from four bits, both ways and the values."""
-
 
 Trains = Settings | TrainingStep
 """What says a training's method, precision, optimizer, adapter and checkpointing."""
@@ -141,7 +136,7 @@ def estimate_of(
     count, trained = plan.job.shape.parameters, plan.job.trained_parameters
     memory = plan.memory.peak  # of a GPU where there is one
     if plan.machine.on_cores:
-        memory = max(memory, INTERPRETER + _MERGING.get(plan.job.method, 0) * count)
+        memory = max(memory, plan.memory.saving)
     # The model in float32, and two checkpoints of what is trained and its two moments.
     return Estimate(plan.seconds, memory, count * 4 + 2 * 12 * trained)
 

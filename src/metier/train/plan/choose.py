@@ -67,6 +67,18 @@ class Plan:
         return told[0] if told else None
 
     @property
+    def warning(self) -> str:
+        """What is short only after the last step, or nothing: the training runs, and its checkpoints are safe."""
+        needs, there = self.memory.saving, self.machine.ram
+        if needs <= USABLE * there:
+            return ""
+        what = "merging the adapter" if self.job.method in ("lora", "qlora") else "putting the weights together"
+        return (
+            f"{what} after the last step takes about {needs / GB:,.0f} GB of a machine's RAM, and it has "
+            f"{there / GB:,.0f} GB: go on from the checkpoint on one with more, or add swap"
+        )
+
+    @property
     def seconds(self) -> float | None:
         """Seconds for all tokens, or None where their number is not known."""
         tokens = self.job.tokens
@@ -119,7 +131,20 @@ def _why_not(job: Job, layout: Layout, machine: Machine, memory: Memory) -> _Lac
         return "disk", f"needs {memory.nvme / GB:,.0f} GB of disks with {machine.nvme / GB:,.0f} GB a node"
     if memory.host > USABLE * machine.ram:
         return "host", f"needs {memory.host / GB:,.0f} GB beside the devices, a node has {machine.ram / GB:,.0f} GB"
+    if memory.loading > USABLE * machine.ram:
+        return "host", f"needs {loading_words(layout, memory, machine)}"
     return None
+
+
+def loading_words(layout: Layout, memory: Memory, machine: Machine) -> str:
+    """Return what loading takes of a node's memory, why, and what there is."""
+    why = ""
+    if layout.all_read:
+        flag = "zero3_init_flag" if layout.sharding == "zero-3" else "fsdp_cpu_ram_efficient_loading"
+        why = f", as every process reads all weights: set accelerate's {flag}"
+    elif layout.devices > 1 and layout.sharding != "fsdp2":
+        why = ", as every process reads all weights"
+    return f"{memory.loading / GB:,.0f} GB of a node's {machine.ram / GB:,.0f} GB while the model is loaded{why}"
 
 
 def plan_for(job: Job, machine: Machine, *, ladder: Literal["down", "up"] | None = None) -> Plan:
@@ -140,7 +165,7 @@ def plan_for(job: Job, machine: Machine, *, ladder: Literal["down", "up"] | None
     }
     if not best:
         real = [plan for plan in every if not plan.on_paper] or every
-        nearest = min(real, key=lambda plan: plan.memory.peak / plan.machine.memory + plan.memory.host / machine.ram)
+        nearest = min(real, key=lambda plan: plan.memory.peak / plan.machine.memory + plan.memory.node / machine.ram)
         return replace(nearest, why="nothing fits; this needs least", alternatives=every)
     chosen, why = _rung(best, ladder)
     return replace(chosen, why=why, alternatives=every)

@@ -33,18 +33,21 @@ def layout_here(variables: Mapping[str, str], micro_batch: int, checkpointing: C
     sharding: Sharding = "ddp" if processes > 1 else "none"
     optimizer_at: Place = "device"
     parameters_at: Place = "device"
-    data, replicas = processes, 1
+    data, replicas, all_read = processes, 1, False
     if _yes(variables, "ACCELERATE_USE_DEEPSPEED"):
         zero = _zero(variables)
         stages: dict[int, Sharding] = {1: "zero-1", 2: "zero-2", 3: "zero-3"}
         sharding = stages.get(int(zero.get("stage", 0)), sharding)
         optimizer_at, parameters_at = (_place(zero.get(name)) for name in ("offload_optimizer", "offload_param"))
+        all_read = sharding == "zero-3" and not _yes(variables, "ACCELERATE_DEEPSPEED_ZERO3_INIT")
     elif _yes(variables, "ACCELERATE_USE_FSDP"):
         sharding = "fsdp2"
         if _yes(variables, "FSDP_OFFLOAD_PARAMS"):
             optimizer_at = parameters_at = "cpu"
         replicas = _number(variables, "PARALLELISM_CONFIG_DP_REPLICATE_SIZE")
-    return Layout(micro_batch, checkpointing, sharding, optimizer_at, parameters_at, data, replicas=replicas)
+        all_read = not _yes(variables, "FSDP_CPU_RAM_EFFICIENT_LOADING")
+    parts = micro_batch, checkpointing, sharding, optimizer_at, parameters_at, data
+    return Layout(*parts, replicas=replicas, all_read=all_read)
 
 
 def _zero(variables: Mapping[str, str]) -> dict[str, Any]:

@@ -104,7 +104,8 @@ class Layout:
     """How a job lies on the devices: data x context x tensor x pipeline of them.
 
     micro_batch: rows of one forward pass on one device. optimizer_at, parameters_at: where they rest between uses.
-    replicas: copies of the cut states; more than one is HSDP, each copy in a node of its own.
+    replicas: copies of the cut states; more than one is HSDP, each copy in a node of its own. all_read: every process
+    reads the whole weights though they are cut, because accelerate was not told otherwise.
     """
 
     micro_batch: int = 1
@@ -117,6 +118,7 @@ class Layout:
     pipeline: int = 1
     context: int = 1
     replicas: int = 1
+    all_read: bool = False
 
     @property
     def narrow(self) -> bool:
@@ -180,7 +182,8 @@ class Memory(NamedTuple):
     """Bytes of one device, each part at its own largest; `peak` is the largest sum at one moment.
 
     working: what comes and goes within one layer's backward pass, and the layers that are gathered. overhead: the
-    program itself, communication buffers, fragments. host, nvme: bytes of one node beside the devices.
+    program itself, communication buffers, fragments. host, nvme: bytes of one node beside the devices, while it trains.
+    loading, saving: bytes of a node's memory while weights are read, and while the result is put together.
     """
 
     parameters: int
@@ -193,3 +196,10 @@ class Memory(NamedTuple):
     peak: int
     host: int = 0
     nvme: int = 0
+    loading: int = 0
+    saving: int = 0
+
+    @property
+    def node(self) -> int:
+        """Bytes of a node's memory without which it does not train: what rests there, or what weights pass through."""
+        return max(self.host, self.loading)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from metier.train.plan.activations import checkpoint_bytes, format_of, layer_bytes, megatron_layer_bytes
 from metier.train.plan.job import Job, Layout, Memory, adapter_width
 from metier.train.plan.machine import Machine
+from metier.train.plan.node import read_bytes, written_bytes
 
 NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
 """Bits of a weight in 4-bit NormalFloat: an 8-bit scale for 64 of them, a 32-bit one for 256 of those (QLoRA, §3)."""
@@ -124,7 +125,7 @@ def memory_of(job: Job, layout: Layout, machine: Machine) -> Memory:
     if job.optimizer.startswith("paged") and not machine.on_cores:  # pages go to the node's memory when room is short
         moved, optimizer = moved + optimizer, 0.0
     tokens = layout.micro_batch * job.sequence_length // layout.context
-    activations, working = _activations(job, layout, tokens)
+    activations, working, cached = _activations(job, layout, tokens)
     table = 0.0
     if job.method == "full":
         table = states.gradients / job.shape.parameters * job.shape.vocabulary * job.shape.width
@@ -138,7 +139,7 @@ def memory_of(job: Job, layout: Layout, machine: Machine) -> Memory:
     resident = parameters - away + optimizer
     # A table that is embedding and head at once gets two gradients, and their sum is a third.
     end = gradients + max(working, 2 * table / layout.tensor if job.shape.tied else 0.0)
-    start = activations + max(logits, working)
+    start = activations + max(logits + cached, working)
     # In one pass the gradients grow while the activations shrink. Only where passes accumulate do they add up.
     dynamic = start + gradients if layout.accumulation(job) > 1 else max(start, end) + _holes(job, machine, activations)
     return Memory(
@@ -147,15 +148,16 @@ def memory_of(job: Job, layout: Layout, machine: Machine) -> Memory:
         int(optimizer),
         int(activations),
         int(logits),
-        int(working),
+        int(max(working, cached)),
         int(overhead),
         int(resident + dynamic + overhead),
         *_beside(layout, machine, moved, away),
+        *_passing(job, layout, machine, away),
     )
 
 
 def _holes(job: Job, machine: Machine, activations: float) -> float:
-    """Return what glibc's heap holds back in a step of ours on cores: see `metier.train.tune._return_freed_memory`.
+    """Return what glibc's heap holds back in a step of ours on cores: see `metier.train.allocator`.
 
     Blocks below 4 MB are not given back when they are freed, and the gradients do not fit into the holes that
     activations leave. Where a threshold of 128 KB was set instead there were none (`benchmarks/train/memory.py`).
@@ -166,7 +168,12 @@ def _holes(job: Job, machine: Machine, activations: float) -> float:
     return min(4.0 * layers, activations)
 
 
-def _activations(job: Job, layout: Layout, tokens: int) -> tuple[float, float]:
+def _activations(job: Job, layout: Layout, tokens: int) -> tuple[float, float, float]:
+    """Return what is kept for the way back, what comes and goes on it, and what autocast keeps up to the pass's head.
+
+    The last are the 16-bit copies of all trained matrices, which autocast holds until its block ends. Without
+    checkpointing they are kept for the way back anyhow; with it, they are why a forward pass needs more than it leaves.
+    """
     shape, layers = job.shape, job.layers_trained
     layer = layer_bytes(job, layout, tokens)
     number_format = format_of(job, layout)
@@ -181,8 +188,8 @@ def _activations(job: Job, layout: Layout, tokens: int) -> tuple[float, float]:
         adapters = job.method in ("lora", "qlora")
         copies = 2.0 * (job.rank * adapter_width(shape) if adapters else shape.layer_parameters - 2 * shape.width)
     if layout.checkpointing == "full":
-        return layers * checkpoint_bytes(job, layout, tokens) + ends, working + layer + copies
-    return layers * (layer + copies) + ends, working
+        return layers * checkpoint_bytes(job, layout, tokens) + ends, working + layer + copies, layers * copies
+    return layers * (layer + copies) + ends, working, 0.0
 
 
 def _megatron(job: Job, layout: Layout, machine: Machine) -> Memory:
@@ -229,3 +236,13 @@ def _beside(layout: Layout, machine: Machine, optimizer: float, parameters: floa
             nvme += share * devices
             host += devices * (2 << 30)  # buffers that are read ahead and written behind
     return int(host), int(nvme)
+
+
+def _passing(job: Job, layout: Layout, machine: Machine, away: float) -> tuple[int, int]:
+    """Return the bytes of a node's memory while weights are read, and while the result is put together."""
+    # On cores each node is one process, and what it reads whole is part of its peak.
+    processes = 1 if machine.on_cores else min(machine.devices, layout.devices)
+    program = INTERPRETER if machine.on_cores else processes * HOST_PROCESS
+    cut = layout.sharding in ("zero-3", "fsdp2")
+    loading = program + read_bytes(job, layout, processes, away) if cut or not machine.on_cores else 0.0
+    return int(loading), int(program + written_bytes(job, layout, quantised_bytes(job), on_cores=machine.on_cores))

@@ -85,9 +85,9 @@ def _smaller(plan: Plan) -> Iterator[tuple[Job, Layout]]:
         yield job, layout
     if job.method != "qlora":
         for sharding in _CUT_FURTHER.get(layout.sharding, ()):
-            yield job, replace(layout, sharding=sharding)
+            yield job, replace(layout, sharding=sharding, all_read=False)
     plain = replace(plan.layout, sharding="ddp" if layout.devices > 1 else "none", replicas=1)
-    plain = replace(plain, optimizer_at="device", parameters_at="device")
+    plain = replace(plain, optimizer_at="device", parameters_at="device", all_read=False)
     if job.method in ("full", "freeze"):
         # As it is started now; or not cut: without gradients of all weights the states need not be moved about.
         cut = [replace(plain, sharding=sharding) for sharding in _CUT_FURTHER.get(plain.sharding, ())]
@@ -121,6 +121,7 @@ def _moved_off(layout: Layout, plan: Plan) -> Iterator[Layout]:
     """Yield layouts whose states rest in the node's memory, then on its disks."""
     if plan.machine.on_cores:
         return
+    layout = replace(layout, all_read=False)
     if layout.optimizer_at == "device":
         sharding: Sharding = "zero-3" if layout.sharding in ("zero-3", "fsdp2") else "zero-2"
         yield replace(layout, sharding=sharding, optimizer_at="cpu", replicas=1)

@@ -18,9 +18,9 @@ WIDTH = 80
 _MUCH = 1 / 3  # share of a step's time that is worth a word
 
 _LEGEND = (
-    "GB of a device; host and disk: of a machine. rows: of a pass on a device; r: activations are recomputed (gradient "
-    "checkpointing). speed: tokens/s beside the fastest. Parts are each at their largest: the peak can be less than "
-    "their sum. !: more than a plan may fill, 95% of what there is."
+    "GB of a device; host and disk: of a machine, host also while the model is loaded. rows: of a pass on a device; r: "
+    "activations are recomputed (gradient checkpointing). speed: tokens/s beside the fastest. Parts are each at their "
+    "largest: the peak can be less than their sum. !: more than a plan may fill, 95% of what there is."
 )
 _HEAD = (
     "",
@@ -68,6 +68,7 @@ def explain(plan: Plan) -> str:
         told.append(f"about {plan.tokens_per_second:,.0f} tokens/s{_duration(plan)}{_waiting(plan)}")
         told.append(f"in the recipe: {recipe_words(fields)}")
         told.append(f"and batch_rows: {job.rows} (sft, dpo) or batch_tokens: {job.tokens_per_step} (cpt)")
+        told += [f"mind: {plan.warning}"] if plan.warning else []
     else:
         told += _what_would_help(plan)
     wrapped = (textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False) or [""] for line in told)
@@ -135,7 +136,7 @@ def _row(plan: Plan, chosen: Plan, fastest: float, notes: Mapping[str, str]) -> 
         *(_gb(part) for part in (memory.parameters, memory.gradients, memory.optimizer)),
         _gb(memory.activations + memory.logits + memory.working),
         _gb(memory.peak) + over["device"],
-        _gb(memory.host) + over["host"],
+        _gb(memory.node) + over["host"],
         _gb(memory.nvme) + over["disk"],
         f"{plan.tokens_per_second / fastest:.0%}",
     )

@@ -47,7 +47,8 @@ def write_plan(plan: Plan, folder: Path, command: str = "run metier.yaml") -> li
 def accelerate_config(plan: Plan) -> dict[str, Any]:
     """Return the configuration that `accelerate launch --config_file` takes."""
     layout, machine = plan.layout, plan.machine
-    kind = {"none": "NO", "ddp": "MULTI_CPU" if machine.on_cores else "MULTI_GPU", "fsdp2": "FSDP"}
+    # On cores too: of what it calls MULTI_CPU accelerate starts one process, or has mpirun start the others.
+    kind = {"none": "NO", "ddp": "MULTI_GPU", "fsdp2": "FSDP"}
     config: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": kind.get(layout.sharding, "DEEPSPEED"),
