@@ -4,7 +4,7 @@ import sys
 
 from benchmarks.run import run
 
-NAMES = ("memory", "merge", "vocabulary", "speed", "injection_speed", "injection")
+NAMES = ("memory", "merge", "vocabulary", "speed", "convergence", "injection_speed", "injection", "gpu")
 
 if __name__ == "__main__":
     sys.exit(run("train", sys.argv[1:] or NAMES))

@@ -4,8 +4,8 @@ Each configuration is trained for three steps in a process of its own, on random
 the largest resident set minus that of the same process with all libraries imported and nothing loaded; on a GPU it is
 `torch.cuda.max_memory_allocated`. In the plain loops glibc is told to give freed blocks of over 128 KB back to the
 system: otherwise the holes between the small blocks of such small models are measured, up to a fifth of the whole. A
-step sets its own threshold, and its holes are planned for. The planner was looked over on the configurations whose
-`role` is "fit"; what is reported are the others. Each row is recorded as soon as it is measured.
+step sees to its own heap (`metier.train.allocator`), and its holes are planned for. The planner was looked over on the
+configurations whose `role` is "fit"; what is reported are the others. Each row is recorded as soon as it is measured.
 """
 
 from __future__ import annotations

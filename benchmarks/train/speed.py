@@ -1,11 +1,13 @@
 """Training speed beside TRL and LLaMA-Factory: `python -m benchmarks.train.speed [--again] [NAME ...]`.
 
 SmolLM2-135M on one core: the same weights, rows, effective batch, longest row and learning rate for all; tokens of real
-text (padding is none, a prompt counts with each of its answers) by CPU second of a whole optimizer step, the last of
-two: the first sets libraries and memory up. Peers' "defaults" are
-those of the library, in batches of 4 rows and 2 passes, which pads less than its own 8 rows; "best" is what was found
-fastest among its settings. Each case runs in a process of its own; what was measured is kept in
-`benchmarks/.material/speed`, and measured anew when asked for.
+text (padding is none, a prompt counts with each of its answers) by CPU second of a whole optimizer step. Each case
+takes four steps on the same rows, and the mean of the last two counts: the first two set libraries and memory up, with
+2 to 3.5 seconds of page faults on any side that none of the later steps has. Peers' "defaults" are those of the
+library, in batches of 4 rows and 2 passes, which pads less than its own 8 rows; "best" is what was found fastest among
+its settings. Each case runs in a process of its own. What was measured is kept in `benchmarks/.material/speed`, under
+the number of steps that it was measured with, and measured anew when asked for: about 40 minutes for all on an idle
+core, most of them those of the defaults.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from benchmarks.train.speed_material import FOLDER, LENGTH, MICRO, PAIRS, ROWS, 
 CORE = os.environ.get("METIER_BENCH_CORE", "1")
 RATE = 1e-5
 _SCRIPTS = Path(__file__).parent / "peer_scripts"
-_SECONDS, _STEPS = 540, 2
+_SECONDS, _STEPS = 1200, 4  # of a case: the slowest took 5 minutes on an idle core
+_STEADY = 2  # last steps whose mean counts
 _VERSIONS = {"trl": "TRL", "llamafactory": "LLaMA-Factory"}
 _PACKED = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
 _PADDED = {"per_device_train_batch_size": MICRO, "gradient_accumulation_steps": ROWS // MICRO}
@@ -78,9 +81,9 @@ CASES = tuple(
 
 
 class Measured(NamedTuple):
-    """CPU and wall seconds of an optimizer step, its loss and the first one's, and CPU seconds before the first step.
+    """CPU and wall seconds of a steady optimizer step, and the losses of the last step and of the first.
 
-    The last are those of the reference's pass over the pairs, where it is done once.
+    prepared: CPU seconds before the first step, of the reference's pass over the pairs where it is done once.
     """
 
     cpu: float
@@ -101,7 +104,7 @@ def main() -> None:
     what = material()
     found: dict[str, Measured | NotInstalled] = {}
     for case in CASES:
-        kept = FOLDER / "measured" / f"{_file(case)}.json"
+        kept = FOLDER / "measured" / f"{_file(case)}-{_STEPS}-steps.json"
         wanted = not given.names or any(
             name == case.name or ("*" in name and name.rstrip("*") in case.name) for name in given.names
         )
@@ -165,7 +168,8 @@ def measure(case: Case, what: Material) -> Measured | NotInstalled:
     if len(answer["cpu"]) != _STEPS:
         return NotInstalled(f"took {len(answer['cpu'])} optimizer steps, not {_STEPS}")
     losses = answer["losses"]
-    return Measured(answer["cpu"][-1], answer["wall"][-1], losses[-1], losses[0], answer.get("prepared", 0.0))
+    cpu, wall = (sum(answer[clock][-_STEADY:]) / _STEADY for clock in ("cpu", "wall"))
+    return Measured(cpu, wall, losses[-1], losses[0], answer.get("prepared", 0.0))
 
 
 def rows(found: dict[str, Measured | NotInstalled], what: Material) -> list[Row]:

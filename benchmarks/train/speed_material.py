@@ -69,7 +69,7 @@ def _make_rows(model: Path, rows: Path, pairs: Path) -> dict[str, Any]:
     from metier.train.sft import rendered
 
     tokenizer = load_tokenizer(model)
-    came = _read("alpaca_en_demo.json")
+    came = alpaca()
     texts = [row["instruction"] + ("\n" + row["input"] if row.get("input") else "") for row in came]
     talks = [
         Conversation(f"a{at}", [Message("user", text), Message("assistant", row["output"])], "alpaca", split="train")
@@ -108,6 +108,11 @@ def _plain(pair: Any) -> dict[str, Any]:
 
     prompt = [{"role": message.role, "content": message.content} for message in pair.prompt]
     return {"prompt": prompt, "chosen": answer(pair.chosen), "rejected": answer(pair.rejected)}
+
+
+def alpaca() -> list[dict[str, Any]]:
+    """Return all alpaca rows: instruction, input and output of each."""
+    return _read("alpaca_en_demo.json")
 
 
 def _read(name: str) -> list[dict[str, Any]]:

@@ -81,7 +81,7 @@ def main() -> None:
         prepared.append(time.process_time() - start)
 
     PreferenceTrainer.prepare = clocked  # type: ignore[method-assign]
-    base, host = BaseModel(at=case["model"]), Host(1, 1, 8 << 30)
+    base, host = BaseModel(at=case["model"]), Host(1, 1, Host.here().memory_bytes)
     common = {
         "learning_rate": case["rate"],
         "scheduler": "constant",
