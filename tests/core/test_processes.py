@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from metier.core import Workshop
-from metier.core.processes import FirstEnded, Lead, Processes
+from metier.core import Failure, Mistake, Workshop
+from metier.core.lead import FirstEnded, Lead
+from metier.core.processes import OtherEnded, Processes, this_process, to_be_said
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = textwrap.dedent(
@@ -102,15 +103,84 @@ def test_a_failure_of_an_earlier_run_is_not_taken_for_one_of_this(
         raise ValueError("broken")
     with pytest.raises(FirstEnded):
         lead.told()
-    monkeypatch.setattr("metier.core.processes._launched", lambda: 1e12)
+    monkeypatch.setattr("metier.core.lead.launched", lambda: 1e12)
     assert lead.told() is None
 
 
-def test_what_goes_wrong_in_another_process_is_told_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metier.core.processes._GRACE_SECONDS", 0.3)
+def test_what_goes_wrong_in_another_process_only_is_told_by_it_with_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metier.core.lead._GRACE_SECONDS", 0.3)
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "8")
     lead = Lead(tmp_path)
-    with lead.working(), pytest.raises(ValueError, match="mine"), lead.following():
+    with lead.working(), pytest.raises(ValueError, match="mine") as told, lead.following():
         raise ValueError("mine")
+    assert told.value.__notes__ == [this_process()] and "process 3 of 8" in this_process()
+
+
+def test_what_all_processes_meet_is_told_by_the_first_alone_and_they_end_with_its_code(tmp_path: Path) -> None:
+    lead = Lead(tmp_path)
+    with pytest.raises(Mistake), lead.working():
+        raise Mistake("the model has no tokenizer", found="on the first")
+    for error in (Mistake("the model has no tokenizer", found="on another"), OtherEnded("the first is gone")):
+        with pytest.raises(FirstEnded) as ended, lead.following():
+            raise error
+        assert ended.value.code == 2
+    with pytest.raises(Failure, match="no memory") as told, lead.following():  # what the first did not say
+        raise Failure("no memory")
+    assert told.value.__notes__ == [this_process()]
+
+
+CLI = "from metier.cli import main; main()"
+
+
+def run_command(folder: Path, *words: str) -> list[tuple[int, str]]:
+    """Return the exit code and the standard error of two processes of `metier`."""
+    started = []
+    for rank in (0, 1):
+        told = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_PORT": "1234"}
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", CLI, *words], cwd=folder, env={**os.environ, **told, "TMPDIR": str(folder)},
+                stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+            )
+        )  # fmt: skip
+    ends = [process.communicate(timeout=60)[1] for process in started]
+    return [(process.returncode, said) for process, said in zip(started, ends, strict=True)]
+
+
+def test_a_faulty_recipe_is_told_once_and_all_processes_end_with_its_code(tmp_path: Path) -> None:
+    (tmp_path / "metier.yaml").write_text("sft: {step: stf}\n")
+    (code, said), (other, heard) = run_command(tmp_path, "run")
+    assert code == other == 2 and "stf" in said and heard == ""
+
+
+def test_a_wrong_option_is_told_once(tmp_path: Path) -> None:
+    (code, said), (other, heard) = run_command(tmp_path, "run", "--no-such-option")
+    assert code == other == 2 and "--no-such-option" in said and heard == ""
+
+
+def test_another_process_tells_what_the_first_of_its_machine_did_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metier.core.processes._START_SECONDS", 0.3)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def said(rank: int, what: str) -> tuple[bool, list[str]]:
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        error = Mistake(what)
+        return to_be_said(error), getattr(error, "__notes__", [])
+
+    alone = said(1, "no GPU")
+    assert alone == (True, [this_process()])
+    assert said(0, "no recipe") == (True, [])
+    assert said(1, "no recipe") == (False, [])
+    assert said(1, "no GPU") == alone
+    monkeypatch.setattr("metier.core.processes.launched", lambda: 1e12)
+    assert said(1, "no recipe")[0]  # an earlier run said that
 
 
 def test_one_process_is_the_first_of_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 
+from metier.core import Host, Work
 from metier.core.progress import Progress
+from tests.core.steps import Count
 
 
 def test_a_line_says_done_rate_time_left_and_figures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,3 +40,23 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end() -> None:
         for _ in range(1000):
             bar.advance()
     assert out.getvalue().count("\n") == 1
+
+
+def test_every_line_of_a_step_says_which_step_it_is(tmp_path: Path) -> None:
+    out = io.StringIO()
+    progress = Progress(out)
+    work = Work(Count(), tmp_path, Host(1, 1, 1 << 30), {}, progress)
+    work.say("before any step")
+    progress.prefix = "[2/9] sft: "
+    work.say("rehearsal in 3 s")
+    work.warn("replay is short")
+    work.say("a  b\n1  2")  # a table keeps its columns
+    assert out.getvalue().splitlines() == [
+        "before any step",
+        "[2/9] sft: rehearsal in 3 s",
+        "[2/9] sft: warning: replay is short",
+        "[2/9] sft:",
+        "a  b",
+        "1  2",
+    ]
+    assert work.warnings == ["replay is short"]

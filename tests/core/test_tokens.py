@@ -77,6 +77,27 @@ def test_sizes_are_those_of_the_windows(tmp_path: Path) -> None:
     assert set(pieces.tolist()) == {2}
 
 
+@pytest.mark.parametrize("batch", [1, 2, 256])
+def test_the_largest_id_of_a_window_is_that_of_its_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr("metier.core.tokens._BATCH_WINDOWS", batch)
+    rng = np.random.default_rng(0)
+    shards: list[Shard] = []
+    for number, count in enumerate((3, 0, 300, 1)):
+        lengths = rng.integers(0, 5, count).astype(np.int32)  # a window may be empty
+        ids = rng.integers(0, 60_000, int(lengths.sum())).astype(np.uint16)
+        path = tmp_path / "tokens" / f"{number}.arrow"
+        write_shard(path, ids, lengths, np.ones(count, np.int32), ["d"] * count, [None] * count, {})
+        shards.append(Shard(path.name, count, ids.size))
+    write_layout(tmp_path, Layout(16, "document", False, "vocabulary", 0, shards))
+    tokens = Tokens(tmp_path)
+    rows = rng.integers(0, 304, 1000)  # in any order, and more than once
+    wanted = [max(tokens.window(int(row)).ids.tolist(), default=0) for row in rows]
+    assert tokens.largest_ids(rows).tolist() == wanted
+    assert tokens.largest_ids(np.zeros(0, np.int64)).tolist() == []
+
+
 def test_few_files_stay_open_however_many_shards_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metier.core.tokens._OPEN_SHARDS", 2)
     tokens = artifact(tmp_path, [3] * 6)

@@ -1,6 +1,7 @@
 """`python -m tests.train.processes WORKSHOPS MODEL LAYOUT:NAME...` trains the tiny model, as one or as one of several.
 
-Each training is made in the workshop of its layout's name, or in that before a slash: `there/fsdp2:again`.
+Each training is made in the workshop of its layout's name, or in that before a slash: `there/fsdp2:again`. With the
+layout "given" it is the launcher's.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metier.core import Progress, Step, Workshop
-from metier.core.processes import Processes
-from metier.core.types import Model
+from metier.core import Progress, Workshop
+from metier.core.errors import Problem
+from metier.core.processes import Processes, to_be_said
 from metier.train import Dpo, Kto, Sft
 from metier.train.checkpoint import Cadence
 from metier.train.options import Method, Precision, TrainingStep
+from metier.train.watch.options import Watch
 from tests.train.bench import HOST, Given, Pairs, Talks, Thumbs
+from tests.train.test_grpo import training as reinforcement
 
 FSDP2 = {
     "ACCELERATE_USE_FSDP": "true",
@@ -53,6 +56,8 @@ def lay_out(how: str, folder: Path) -> None:
     """Set the variables of a layout, "one", "ddp", "fsdp2" or "zero-1" to "zero-3-offload", and forget the last one."""
     from accelerate import PartialState
 
+    if how == "given":
+        return
     for name in list(os.environ):
         if name.startswith(("ACCELERATE_", "FSDP_")):
             del os.environ[name]
@@ -63,25 +68,33 @@ def lay_out(how: str, folder: Path) -> None:
     PartialState._reset_state()
 
 
-def training(name: str, base: Step[Model]) -> TrainingStep:
-    """Return a training of passes that two processes cannot share evenly: sft, again on its model, dpo or kto."""
-    method: Method = "lora" if name.endswith("lora") else "full"
+def training(name: str, base: Given) -> TrainingStep:
+    """Return a training of passes that two processes cannot share evenly: sft, again on its model, dpo or kto.
+
+    A "watched" one is looked into before and at its end, and has rows set aside.
+    """
+    method: Method = "lora" if name.endswith("lora") else "freeze" if name.endswith("freeze") else "full"
     precision: Precision = "bf16" if "bf16" in name else "fp32"
+    watched: dict[str, Any] = {}
+    if "watched" in name:
+        watch = Watch(forgetting="stop", forgotten_nats=90, repeated_share=1, unended_share=1, looks=1)
+        watched = {"watch": watch, "validation_share": 0.25, "evaluations": 2}
     if name.startswith("dpo"):
         return Dpo(
             base=base, pairs=Pairs(pairs=13), batch_pairs=4, learning_rate=1e-3, sequence_length=192, pass_tokens=100,
-            method=method, precision=precision,
+            method=method, precision=precision, **watched,
         )  # fmt: skip
-    if name == "kto":
+    if name.startswith("kto"):
         return Kto(
             base=base, judgements=Thumbs(rows=26), batch_answers=10, learning_rate=1e-3, sequence_length=192,
-            pass_tokens=100, most_lost=50, precision="fp32",
+            pass_tokens=100, most_lost=50, precision="fp32", **watched,
         )  # fmt: skip
-    if name == "again":
-        base = training("sft", base)
+    if name == "grpo":
+        return reinforcement(Path(base.at), steps=2)
+    base_of = training("sft", base) if name == "again" else base
     return Sft(
-        base=base, data=(Talks(rows=40),), batch_rows=9, learning_rate=1e-3, sequence_length=192, pass_tokens=192,
-        method=method, precision=precision, epochs=1,
+        base=base_of, data=(Talks(rows=40),), batch_rows=9, learning_rate=1e-3, sequence_length=192, pass_tokens=192,
+        method=method, trained_layers=1, precision=precision, epochs=1, **watched,
     )  # fmt: skip
 
 
@@ -109,4 +122,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except Problem as problem:
+        if to_be_said(problem):
+            print(problem, file=sys.stderr)
+        sys.exit(problem.exit_code)

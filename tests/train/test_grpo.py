@@ -18,7 +18,8 @@ from metier.core.scorers import Score
 from metier.core.types import Conversation, Conversations
 from metier.train import Grpo
 from metier.train import reinforce as reinforce_module
-from metier.train.reinforce import RewardTrainer, asked, forget_traces, order
+from metier.train.prompts import asked, order
+from metier.train.reinforce import RewardTrainer, forget_traces
 from tests.train.bench import HOST, WORDS, Given, largest_difference, same, weights
 
 

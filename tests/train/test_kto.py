@@ -124,6 +124,73 @@ def _reference(base: Path, folder: Path, rows: list[Row]) -> dict[str, list[floa
     return found
 
 
+def test_a_batch_has_the_loss_the_reference_point_and_the_gradient_of_trls_own_trainer(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TRL makes the rows and the mismatched pairs: each prompt with the answer before it in the batch.
+
+    By design ours takes another partner, a row of any batch, and the optimizer step instead of the forward pass: see
+    `UnpairedTrainer`. Given the same partners and one pass, nothing may differ.
+    """
+    import trl
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM
+
+    from metier.train.network import load_network, load_tokenizer
+
+    monkeypatch.setattr("metier.train.adapt.bf16_pays", lambda host: False)
+    tokenizer = load_tokenizer(tiny_model_folder)
+    told = [
+        {"prompt": "the table holds " * (at % 3 + 1), "completion": "one row " * (at % 4 + 1), "label": at % 3 > 0}
+        for at in range(8)
+    ]
+    policy = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
+    reference = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
+    seeded = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # less sure of any answer than the policy, or the reference point would be 0
+        for parameter in reference.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=seeded) * 0.02)
+    options = {"beta": 0.3, "desirable_weight": 1.0, "undesirable_weight": 1.3, "per_device_train_batch_size": 8}
+    config = trl.KTOConfig(str(tmp_path), **options, max_length=None, use_cpu=True, bf16=False, report_to=[])
+    rows_told = Dataset.from_list(told)
+    theirs = trl.KTOTrainer(policy, reference, args=config, train_dataset=rows_told, processing_class=tokenizer)
+    examples = [theirs.train_dataset[at] for at in range(8)]
+    theirs.model.train()
+    batch = theirs.data_collator([{k: v for k, v in one.items() if k in _OF_TRL} for one in examples])
+    loss = theirs.compute_loss(theirs.model, batch)
+    loss.backward()
+    kl = theirs._metrics["train"]["kl"][-1]
+    assert kl > 0.01
+
+    def row(name: str, one: dict[str, Any], answer: str) -> Row:
+        ids = one["prompt_ids"], one[answer]
+        return Row(name, [*ids[0], *ids[1]], [False] * len(ids[0]) + [True] * len(ids[1]))
+
+    rows = [row(f"r{at}", one, "completion_ids") for at, one in enumerate(examples)]
+    other = {f"r{at}": row(f"r{at}", one, "KL_completion_ids") for at, one in enumerate(examples)}
+    judged = Judged({f"r{at}": one["label"] for at, one in enumerate(examples)}, other, 0.3, 1.0, 1.3)
+    plan = schedule([[[Group((one,), 0) for one in rows]]], 10_000)
+    network, work = load_network(tiny_model_folder), work_in(tmp_path / "ours")
+    with work.progress("train") as bar:
+        ours = UnpairedTrainer(
+            network, tokenizer, plan, SETTINGS, tmp_path / "checkpoints", work, bar, (), judged=judged
+        )
+    network.load_state_dict(reference.state_dict())
+    ours.prepare()
+    network.load_state_dict(policy.state_dict())
+    batches, total = ours.get_batch_samples(iter(ours.get_train_dataloader()), 1, torch.device("cpu"))
+    found = ours.compute_loss(network.train(), batches[0], num_items_in_batch=total)
+    found.backward()
+    assert ours._divergence == pytest.approx(kl, abs=1e-5)
+    assert float(found) == pytest.approx(float(loss), abs=1e-5)
+    wanted = dict(policy.named_parameters())
+    for name, parameter in network.named_parameters():
+        assert torch.allclose(parameter.grad, wanted[name].grad, atol=1e-5), name
+
+
+_OF_TRL = ("prompt_ids", "completion_ids", "KL_completion_ids", "label")
+
+
 class Cut(Interrupting, UnpairedTrainer):
     """Saves after every step, and dies in its second."""
 

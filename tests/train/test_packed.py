@@ -17,6 +17,7 @@ from metier.core.types import Document, Documents
 from metier.corpus.pack import Pack
 from metier.models.tiny import TinyModel
 from metier.train import Cpt
+from metier.train.base import check_ids
 from metier.train.collate import collate
 from metier.train.cpt import pieces
 from metier.train.network import load_network, load_tokenizer
@@ -200,6 +201,32 @@ def test_cpt_takes_documents_or_packed_shards_and_not_both(base: Given) -> None:
     for fields in ({}, {"corpus": Texts(), "packed": pack}, {"packed": pack, "replay": Texts()}):
         with pytest.raises(ValidationError, match="`corpus`"):
             Cpt(base=base, **fields)
+
+
+def test_a_token_without_an_embedding_is_found_without_reading_every_window(
+    workshop: Workshop, base: Given, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = workshop.make(Pack(corpus=Channels(), model=base, sequence_length=64))
+    plan = packed_schedule(tokens, None, 2, 300, 128, seed=0)
+    largest = [max(window.ids) for window in plan.windows]
+    for size in sorted({*largest, max(largest) + 1}):
+        first = next((at for at, id in enumerate(largest) if id >= size), None)
+        assert plan.windows.first_beyond(size) == first  # type: ignore[attr-defined]
+    read: list[int] = []
+    window_of_row = Tokens.window
+
+    def seen(self: Tokens, row: int) -> PackedWindow:
+        read.append(row)
+        return window_of_row(self, row)
+
+    monkeypatch.setattr(Tokens, "window", seen)
+    tokenizer = load_tokenizer(tiny_model_folder)
+    network = torch.nn.Module()
+    network.get_input_embeddings = lambda: torch.nn.Embedding(max(largest), 1)  # type: ignore[assignment]
+    with pytest.raises(Mistake, match="no embedding") as told:
+        check_ids(network, tokenizer, plan.windows, [])
+    assert f"number {max(largest)}" in str(told.value)
+    assert read == plan.windows.rows(largest.index(max(largest)))  # type: ignore[attr-defined]
 
 
 class Interrupted(Interrupting, ChannelTrainer):

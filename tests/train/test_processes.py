@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 import torch
+import transformers
 import trl
 
 from metier.core import Artifact, Mistake
 from metier.train.adapt import network_for
-from metier.train.arguments import arguments, shared
+from metier.train.arguments import arguments, may_leave_out, shared
 from metier.train.collate import EMPTY, collate
 from metier.train.distributed import dealt, layout
 from metier.train.options import Settings
+from metier.train.plan import Job, Layout, find_shape, lay_out, machine_of
+from metier.train.plan.launch import accelerate_line
+from metier.train.plan.write import write_plan
+from metier.train.validation import Validation
 from tests.train.bench import HOST, largest_difference, weights
 from tests.train.processes import zero
 
@@ -25,14 +33,18 @@ ROOT = Path(__file__).parents[2]
 LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP")
 
 
+def free_port() -> str:
+    """Return a port that nobody listens at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return str(taken.getsockname()[1])
+
+
 def launch(folder: Path, model: Path, *words: str, processes: int = 2, **variables: str) -> tuple[int, str]:
     """Train the tiny model, see `processes`; return the exit code and what was said on standard error."""
     program = [sys.executable, "-m"]
     if processes > 1:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            port = str(taken.getsockname()[1])
-        program += ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", port, "-m"]
+        program += ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", free_port(), "-m"]
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
     done = subprocess.run(
         [*program, "tests.train.processes", str(folder), str(model), *words],
@@ -43,7 +55,7 @@ def launch(folder: Path, model: Path, *words: str, processes: int = 2, **variabl
 
 def trained(workshop: Path) -> dict[str, Path]:
     """Return the folders of the trainings in a workshop, by their names in the workshop."""
-    return {path.name: path for step in ("sft", "dpo") for path in workshop.glob(f"{step}-*")}
+    return {path.name: path for step in ("sft", "dpo", "kto") for path in workshop.glob(f"{step}-*")}
 
 
 def losses(folder: Path) -> list[float]:
@@ -65,7 +77,7 @@ def assert_same(alone: Path, several: Path, count: int) -> None:
     one, two = trained(alone), trained(several)
     assert set(two) <= set(one) and len(two) == count
     for name in two:
-        assert losses(two[name]) == pytest.approx(losses(one[name]), abs=1e-4) and len(losses(one[name])) > 2
+        assert losses(two[name]) == pytest.approx(losses(one[name]), abs=1e-4) and len(losses(one[name])) > 1
         assert largest_difference(weights(one[name] / "model"), weights(two[name] / "model")) < 1e-4
 
 
@@ -88,6 +100,111 @@ def test_the_stages_of_zero_give_them_and_fsdp2_goes_on_from_the_weights_of_zero
     assert code == 0, said
     for where, count in (("zero-1", 1), ("zero-2", 1), ("zero-3", 3), ("zero-3-offload", 1)):
         assert_same(alone, tmp_path / where, count)
+
+
+@pytest.fixture(scope="module")
+def looked_at(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workshop in which one process trained, with looks into the model and rows set aside."""
+    folder = tmp_path_factory.mktemp("looked-at")
+    words = [f"one:{name}" for name in ("watched", "dpo-watched", "kto-watched", "freeze")]
+    code, said = launch(folder, tiny_model_folder, *words, processes=1)
+    assert code == 0, said
+    return folder / "one"
+
+
+def assert_same_looks(alone: Path, several: Path) -> None:
+    """Assert that looks and validations of trainings saw what they see on one process."""
+    one = trained(alone)
+    for name, folder in trained(several).items():
+        for kind, tolerance in (("look", 1e-3), ("validation", 1.1e-5)):
+            here, there = Artifact(folder).events(kind), Artifact(one[name]).events(kind)
+            assert [event["step"] for event in here] == [event["step"] for event in there]
+            for event, other in zip(here, there, strict=True):
+                told = {key: value for key, value in event.items() if key not in ("time", "seconds", "kind")}
+                assert told == pytest.approx({key: other[key] for key in told}, abs=tolerance)
+        answers = [[one["answer"] for one in event["samples"]] for event in Artifact(folder).events("samples")]
+        assert answers == [
+            [one["answer"] for one in event["samples"]] for event in Artifact(one[name]).events("samples")
+        ]
+        assert Artifact(folder).record.figures["watch"].get("looks") == len(Artifact(one[name]).events("look"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layouts", [("ddp", "zero-2"), ("zero-3", "fsdp2")])
+def test_looks_and_validation_see_on_two_processes_what_they_see_on_one(
+    tiny_model_folder: Path, looked_at: Path, tmp_path: Path, layouts: tuple[str, ...]
+) -> None:
+    code, said = launch(tmp_path, tiny_model_folder, *(f"{way}:watched" for way in layouts))
+    assert code == 0 and "left out" not in said, said
+    for way in layouts:
+        assert_same(looked_at, tmp_path / way, 1)
+        assert_same_looks(looked_at, tmp_path / way)
+        (folder,) = trained(tmp_path / way).values()
+        assert len(Artifact(folder).events("look")) == 2 and len(Artifact(folder).events("validation")) == 3
+
+
+@pytest.mark.slow
+def test_preferences_are_validated_and_last_layers_trained_on_two_processes_as_on_one_without_a_warning(
+    tiny_model_folder: Path, looked_at: Path, tmp_path: Path
+) -> None:
+    code, said = launch(tmp_path, tiny_model_folder, "ddp:dpo-watched", "ddp:kto-watched", "ddp:freeze")
+    assert code == 0 and "arning" not in said and "[W" not in said, said
+    assert_same(looked_at, tmp_path / "ddp", 3)
+    assert_same_looks(looked_at, tmp_path / "ddp")
+
+
+@pytest.mark.slow
+def test_grpo_says_on_two_processes_that_it_takes_slower_ways(tiny_model_folder: Path, tmp_path: Path) -> None:
+    code, said = launch(tmp_path, tiny_model_folder, "ddp:grpo")
+    assert code == 0 and said.count("on 2 processes answers are drawn by transformers") == 1, said
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_zero_is_refused_on_other_processes_once_and_its_weights_can_be_taken_out(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    code, said = launch(tmp_path, tiny_model_folder, "zero-3:sft", METIER_TEST_END="2")
+    assert "asked to end: saved after step" in said, said
+    code, said = launch(tmp_path, tiny_model_folder, "zero-3:sft", processes=3)
+    assert code != 0 and said.count("error: the checkpoint of step 2") == 1, said
+    assert "with zero-3 on 2 processes only" in said and "found: started with zero-3 on 3 processes" in said
+    assert "exitcode  : 2" in said and "exitcode  : 1" not in said
+    (told,) = re.findall(r'`python -c "(.+?)"`', said)
+    taken = tmp_path / "taken"
+    told = told.replace("BASE", str(tiny_model_folder)).replace("FOLDER", str(taken))
+    subprocess.run([sys.executable, "-c", told], check=True, capture_output=True)
+    network = network_for(taken, Settings(1e-3, 0.1, 0.0, 0, precision="fp32"), HOST)
+    base = weights(tiny_model_folder)
+    moved = {name: weight for name, weight in network.state_dict().items() if name in base}
+    assert moved.keys() == base.keys() and 0 < largest_difference(moved, base) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
+def test_accelerate_launches_on_cores_what_a_plan_writes(
+    tiny_model_folder: Path, alone: Path, tmp_path: Path, sharding: Literal["ddp", "fsdp2"]
+) -> None:
+    job = Job(find_shape("8b"), rows=64, precision="fp32")
+    plan = lay_out(job, Layout(sharding=sharding, data=2), machine_of("cpu:2x2x24G"))
+    write_plan(plan, tmp_path)
+    _, _, *line = accelerate_line(plan, "").replace("HEAD_NODE", "127.0.0.1").partition(" -m ")[0].split()
+    line[line.index("accelerate.yaml")] = str(tmp_path / "accelerate.yaml")
+    line[line.index("--main_process_port") + 1] = free_port()
+    environment = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
+    started = []
+    for machine in ("0", "1"):  # two machines, as the plan has it, on this one
+        words = [machine if word == "RANK" else word for word in line]
+        program = [sys.executable, "-m", "accelerate.commands.launch", *words, "-m", "tests.train.processes"]
+        started.append(
+            subprocess.Popen(
+                [*program, str(tmp_path), str(tiny_model_folder), "given:sft"], cwd=ROOT,
+                env=environment | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+    said = [process.communicate(timeout=300)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], "".join(said)
+    assert_same(alone, tmp_path / "given", 1)
+    assert "1 wait for it" in said[0]
 
 
 @pytest.mark.slow
@@ -113,6 +230,23 @@ def test_empty_passes_make_every_step_even() -> None:
     assert dealt(4, 3, 2) == [0, 1, 2, None, 3, None]
     assert dealt(3, 1, 4) == [0, None, None, None, 1, None, None, None, 2, None, None, None]
     assert int((collate([EMPTY])["targets"] >= 0).sum()) == 0
+
+
+def test_every_process_reads_as_many_windows_of_the_validation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    windows = [EMPTY._replace(names=[str(at)]) for at in range(5)]
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    read = []
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        read.append(list(Validation(None, windows, tmp_path)._own()))
+    assert [len(own) for own in read] == [2, 2, 2] and read[2][1] == EMPTY
+    assert sorted(name for own in read for window in own for name in window.names) == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(("more", "left_out"), [({}, False), ({"num_local_experts": 8}, True)])
+def test_a_pass_leaves_weights_out_where_there_are_experts(more: dict[str, int], left_out: bool) -> None:
+    config = transformers.LlamaConfig(**more)
+    assert may_leave_out(SimpleNamespace(config=config)) is left_out
 
 
 def test_passes_that_cannot_be_shared_evenly_are_refused_where_none_can_be_empty(

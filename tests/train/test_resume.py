@@ -17,7 +17,7 @@ from metier.train import Cpt, Dpo, Kto, Sft
 from metier.train.checkpoint import Cadence
 from metier.train.options import Lora, Settings
 from metier.train.packing import Group, optimizer_batches, share_prefixes
-from metier.train.reinforce import digest_of
+from metier.train.prompts import digest_of
 from metier.train.schedule import Schedule, schedule
 from metier.train.trainer import PackedTrainer
 from metier.train.tune import tune

@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from metier.core import Artifact, Failure, Workshop
+from metier.train.network import load_network
 from metier.train.options import Settings
 from metier.train.packing import Group, Row, optimizer_batches
 from metier.train.schedule import Schedule, schedule
@@ -16,6 +18,7 @@ from metier.train.trainer import PackedTrainer
 from metier.train.tune import tune
 from metier.train.watch.looks import Looks
 from metier.train.watch.options import Watch
+from metier.train.watch.samples import answers, answers_together
 from tests.train.bench import HOST, Interrupting, rows_with_prefixes, same, weights, work_in
 from tests.train.test_grpo import training as reinforcement
 
@@ -83,6 +86,21 @@ def test_a_training_with_looks_is_to_the_bit_the_one_without(
     assert [event["step"] for event in looks] == [0, 2, 4, 6]
     assert all({"text", "replies", "repeated", "unended"} <= event.keys() for event in looks)
     assert Artifact(tmp_path / "without").events("look") == []
+
+
+def test_answers_of_a_model_in_parts_are_those_of_the_engine(counting_model: Path) -> None:
+    network = load_network(counting_model).eval()
+    trainer = SimpleNamespace(model=network, _prepare_input=lambda inputs: inputs)
+    prompts = [[*range(10, 16)], [*range(140, 150)], [300, 301, 302]]
+    with torch.no_grad():
+        free = answers(network, prompts, frozenset(), 12)
+        assert answers_together(trainer, prompts, frozenset(), 12) == free
+        stops = frozenset({free[1].ids[5]})
+        assert answers_together(trainer, prompts, stops, 12) == answers(network, prompts, stops, 12)
+    assert not any(answer.finished for answer in free) and answers_together(trainer, prompts, stops, 12)[1].finished
+    network.config.max_position_embeddings = 8  # a prompt that leaves no room is cut at its beginning
+    with torch.no_grad():
+        assert [len(answer.ids) for answer in answers_together(trainer, prompts[1:], stops, 5)] == [5, 5]
 
 
 def test_a_reinforcement_with_looks_is_to_the_bit_the_one_without(tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -66,10 +67,39 @@ def _gpus() -> tuple[Gpu, ...]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
-    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    query = [program, "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    rows = (line.rsplit(",", 1) for line in answer.splitlines() if "," in line)
-    return tuple(Gpu(name.strip(), int(float(mebibytes)) << 20) for name, mebibytes in rows)
+    rows = ([cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line.count(",") >= 2)
+    found = [(row[0], Gpu(", ".join(row[1:-1]), _bytes(row[-1]))) for row in rows]
+    return _visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def _bytes(mebibytes: str) -> int:
+    """Return a GPU's memory. One that shares the memory of the machine, as GB10, tells none of its own: "[N/A]"."""
+    import psutil
+
+    return int(float(mebibytes)) << 20 if mebibytes.replace(".", "").isdigit() else int(psutil.virtual_memory().total)
+
+
+def _visible(found: Sequence[tuple[str, Gpu]], told: str | None) -> tuple[Gpu, ...]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves to a program, in its order.
+
+    It names them by number or by the beginning of their UUID, and what stands behind a name that is not there is not
+    seen either (CUDA Programming Guide, "CUDA environment variables"). The memory of a MIG slice is in no answer of
+    nvidia-smi that can be asked for: where one is named, all whole GPUs are returned.
+    """
+    if told is None or "MIG-" in told:
+        return tuple(gpu for _, gpu in found)
+    left: list[Gpu] = []
+    for name in (word.strip() for word in told.split(",")):
+        if name.isdigit():
+            matching = [gpu for at, (_, gpu) in enumerate(found) if at == int(name)]
+        else:
+            matching = [gpu for uuid, gpu in found if name and uuid.startswith(name)]
+        if len(matching) != 1:
+            break
+        left += matching
+    return tuple(left)

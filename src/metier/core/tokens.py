@@ -133,6 +133,31 @@ class Tokens(Artifact):
         tokens, pieces = (np.concatenate(column).astype(np.int32) for column in zip(*parts, strict=True))
         return tokens, pieces
 
+    def largest_ids(self, rows: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the largest id in each of `rows`, in their order, [rows]; 0 of an empty window.
+
+        A batch of windows is read once, however often its rows are asked for, and as whole columns: of 10,000,000
+        windows of 512 tokens that is 10 GB in sequence, where window by window it would take hours.
+        """
+        import numpy as np
+
+        found = np.zeros(len(rows), np.int64)
+        order = np.argsort(rows, kind="stable")
+        shards = np.searchsorted(self._ends, rows[order], side="right")
+        batches = (rows[order] - np.concatenate([[0], self._ends])[shards]) // _BATCH_WINDOWS
+        changes = np.flatnonzero((np.diff(shards) != 0) | (np.diff(batches) != 0)) + 1
+        for places in np.split(order, changes) if len(rows) else []:
+            shard = bisect_right(self._ends, rows[places[0]])
+            local = rows[places] - (self._ends[shard - 1] if shard else 0)
+            ids = self._batches(shard).get_batch(int(local[0]) // _BATCH_WINDOWS).column("ids")
+            starts = ids.offsets.to_numpy()
+            holds = np.diff(starts) > 0
+            largest = np.zeros(len(ids), np.int64)
+            if holds.any():
+                largest[holds] = np.maximum.reduceat(ids.flatten().to_numpy(), starts[:-1][holds] - starts[0])
+            found[places] = largest[local % _BATCH_WINDOWS]
+        return found
+
     @cached_property
     def _ends(self) -> list[int]:
         return list(accumulate(shard.windows for shard in self.layout.shards))

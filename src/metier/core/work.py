@@ -96,8 +96,9 @@ class Work:
     def warn(self, text: str) -> None:
         """Tell the user something that does not stop the work, and keep it in the record."""
         self.warnings.append(text)
-        self._progress.say(f"warning: {text}")
+        self.say(f"warning: {text}")
 
     def say(self, text: str) -> None:
-        """Tell the user one line."""
-        self._progress.say(text)
+        """Tell the user one line, after which step it is that says it; a text of several lines stands below that."""
+        prefix = self._progress.prefix
+        self._progress.say(f"{prefix.rstrip()}\n{text}" if prefix and "\n" in text else prefix + text)

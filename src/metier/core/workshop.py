@@ -22,7 +22,9 @@ from metier.core.errors import Failure, Mistake, Problem, from_os_error
 from metier.core.extras import missing_extras
 from metier.core.files import files_below, size_below, write_text_atomic
 from metier.core.host import Host
-from metier.core.processes import Lead, Processes
+from metier.core.kernel_caches import bound_kernel_caches
+from metier.core.lead import Lead
+from metier.core.processes import Processes
 from metier.core.progress import Progress
 from metier.core.step import Keys, Step, dependencies_first
 from metier.core.work import Work
@@ -47,6 +49,7 @@ class Workshop:
     """
 
     def __init__(self, folder: Path | str, host: Host | None = None, progress: Progress | None = None) -> None:
+        bound_kernel_caches()
         self.folder = Path(folder)
         self.host = host or Host.here()
         self.processes = Processes.here()

@@ -29,6 +29,7 @@ _OPTIMIZERS = {
     "lion": "lion_32bit",
     "sgd": "sgd",
 }
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _OF_BITSANDBYTES = ("adamw_8bit", "paged_adamw_8bit", "lion")
 
 
@@ -42,6 +43,7 @@ def arguments(
     validated: bool = False,
     batch: int = 1,
     uneven: bool = False,
+    left_out: bool = False,
 ) -> transformers.TrainingArguments:
     """Return the trainers' arguments.
 
@@ -50,6 +52,7 @@ def arguments(
         validated: whether there are rows whose loss is looked at during the training.
         batch: rows of a forward pass; a packed window is one.
         uneven: whether `dealt` adds empty passes where processes cannot share those of a step evenly.
+        left_out: whether a pass may leave trained weights out, see `may_leave_out`.
 
     Raises:
         Mistake: what is asked for is not to be had here.
@@ -88,6 +91,8 @@ def arguments(
         accelerator_config={"use_configured_state": not gpu and layout() != "whole"},
         seed=settings.seed,
         data_seed=settings.seed,
+        # Data parallel: left to the trainers, every pass would be searched for weights that it did not use.
+        ddp_find_unused_parameters=left_out,
         gradient_checkpointing=settings.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         use_liger_kernel=settings.liger,
@@ -131,6 +136,15 @@ def shared(accumulate: int) -> int:
             hint="start a number of processes that divides it, or make the optimizer step larger",
         )
     return accumulate // processes
+
+
+def may_leave_out(network: Any) -> bool:
+    """Whether a forward pass may use only some of the trained weights: experts that no token goes to, other senses.
+
+    Of a plain text model all are used, whatever its method: what `freeze` and an adapter do not train is no part of it.
+    """
+    text = network.config.get_text_config()
+    return text is not network.config or any(getattr(text, name, None) for name in _EXPERTS)
 
 
 def is_first_process() -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -115,20 +117,35 @@ def _has_flash(query_BHTD: torch.Tensor, dtype: torch.dtype) -> bool:
     """Whether FlashAttention's kernel takes these heads: 16 bits, at most 256 wide in eights, Ampere or newer."""
     width = query_BHTD.shape[-1]
     fits = dtype in (torch.float16, torch.bfloat16) and width <= 256 and width % 8 == 0
-    return fits and torch.version.cuda is not None and torch.cuda.get_device_capability(query_BHTD.device) >= (8, 0)
+    if not fits or torch.version.cuda is None or varlen_kernel() is None:
+        return False
+    return torch.cuda.get_device_capability(query_BHTD.device) >= (8, 0)
+
+
+@lru_cache(maxsize=1)
+def varlen_kernel() -> Callable[..., Any] | None:
+    """Return torch's attention over blocks of many lengths, or None where this torch has none for grouped heads.
+
+    It came in 2.10 without a scale, a window or groups: there, and before, the blocks are attended to one by one.
+    """
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    needed = {"scale", "window_size", "enable_gqa"}
+    return varlen_attn if needed <= set(inspect.signature(varlen_attn).parameters) else None
 
 
 def _flash(
     query_BHTD: torch.Tensor, key_BGTD: torch.Tensor, value_BGTD: torch.Tensor, blocks: Blocks, scale: float | None
 ) -> torch.Tensor:
     """Return [1, T, H, D]: all blocks in one kernel, where a call for each would wait for the processor."""
-    from torch.nn.attention.varlen import varlen_attn
-
+    kernel = varlen_kernel()
     query, key, value = (x[0].transpose(0, 1) for x in (query_BHTD, key_BGTD, value_BGTD))
     edges, longest = blocks.edges, blocks.longest
-    assert edges is not None
+    assert edges is not None and kernel is not None
     with torch.autocast("cuda", enabled=False):
-        out_THD = varlen_attn(
+        out_THD = kernel(
             query, key, value, edges, edges, longest, longest, scale=scale, window_size=(-1, 0), enable_gqa=True
         )
     assert isinstance(out_THD, torch.Tensor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,10 @@ def check_ids(network: Any, tokenizer: Any, *windows: Sequence[Window]) -> None:
         size = int(network.get_input_embeddings().weight.ds_shape[0])
     if len(tokenizer) <= size:
         return
-    for window in _each(windows):
-        if (largest := max(window.ids)) >= size:
+    for group in windows:
+        if (at := _first_beyond(group, size)) is not None:
+            window = group[at]
+            largest = max(window.ids)
             row = window.names[window.row_of[window.ids.index(largest)]]
             raise Mistake(
                 "the tokenizer knows tokens for which the base model has no embedding",
@@ -97,10 +99,12 @@ def check_ids(network: Any, tokenizer: Any, *windows: Sequence[Window]) -> None:
             )
 
 
-def _each(groups: Iterable[Sequence[Window]]) -> Iterable[Window]:
-    for windows in groups:
-        for at in range(len(windows)):
-            yield windows[at]
+def _first_beyond(windows: Sequence[Window], size: int) -> int | None:
+    """Return the index of the first window that holds an id of at least `size`, None if there is none."""
+    if (told := getattr(windows, "first_beyond", None)) is not None:  # windows on disk are read as columns
+        found: int | None = told(size)
+        return found
+    return next((at for at, window in enumerate(windows) if max(window.ids) >= size), None)
 
 
 def _check_numbers(folder: Path) -> None:

@@ -132,7 +132,15 @@ class Checkpoints:
                     found=f"{path / MARKER} holds {', '.join(told) or 'nothing'}",
                     hint=f"finish this training with that version, or remove {self.folder} to begin anew",
                 )
-            if changed := self.identity.essentials(Identity.read(told["identity"])):
+            before = Identity.read(told["identity"])
+            if (was := before.layout).startswith("zero") and was != self.identity.layout:
+                raise Mistake(
+                    f"the checkpoint of step {step_of(path)} can be gone on from with {was} only, which wrote it",
+                    found=f"started with {self.identity.layout}",
+                    hint=f"start it with {was} again; {_from_weights(path, before)}"
+                    f"or remove {self.folder} to begin anew",
+                )
+            if changed := self.identity.essentials(before):
                 raise Mistake(
                     f"the training cannot go on from step {step_of(path)}: it is no longer the same",
                     found="; ".join(changed),
@@ -193,6 +201,22 @@ class Checkpoints:
             f"this training begins at step 1; {name} holds an unfinished one at step {-at} that differs in "
             f"{'; '.join(changed)}: with that put back it would go on from there"
         )
+
+
+def _from_weights(path: Path, identity: Identity) -> str:
+    """Return how to go on from the weights alone of a checkpoint that ZeRO cut, by DeepSpeed's own way to join them."""
+    if identity.settings.get("method") not in ("full", "freeze"):
+        return ""  # of an adapter it holds no whole model
+    # Not its program zero_to_fp32.py: that writes no safetensors of a model whose head is tied to its embeddings.
+    program = (
+        "from transformers import AutoModelForCausalLM as M; "
+        "from deepspeed.utils.zero_to_fp32 import load_state_dict_from_zero_checkpoint as load; "
+        f"load(M.from_pretrained('BASE'), '{path}').save_pretrained('FOLDER')"
+    )
+    return (
+        f'or begin a new training with its weights: `python -c "{program}"`, BASE being the folder of the base model, '
+        "copy the base's tokenizer to FOLDER, and set base: {step: local-model, folder: FOLDER}; "
+    )
 
 
 def checksum(path: Path) -> int:

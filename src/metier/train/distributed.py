@@ -1,4 +1,4 @@
-"""One training on several processes: who cuts what, what they agree on, and the whole weights when it is done.
+"""One training on several processes: who cuts what, and what they agree on.
 
 How the work is laid out is said by accelerate's own variables, which `accelerate launch` sets from its configuration
 and which `environment.sh` of a plan holds for every other launcher. Nothing of it is a field of a step.
@@ -7,22 +7,22 @@ and which `environment.sh` of a plan holds for every other launcher. Nothing of 
 from __future__ import annotations
 
 import json
-import math
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from metier.core import Failure, Host, Mistake
-from metier.core.processes import Processes
-from metier.train.collate import collate
-from metier.train.packing import Window
+from metier.core import Host, Mistake
+from metier.core.processes import OtherEnded, Processes
 
 Value = TypeVar("Value")
+
+_PATIENCE = timedelta(minutes=30)
+"""How long a process on a GPU waits for the others: as long as gloo does on cores."""
 
 _ENDED = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process", "Timed out waiting")
 
@@ -51,6 +51,11 @@ def cut() -> str:
     """Return what a checkpoint depends on: the layout, of ZeRO with its number of processes."""
     found, total = layout(), Processes.here().total
     return f"{found} on {total} processes" if found.startswith("zero") else found
+
+
+def sharded() -> bool:
+    """Whether no process holds the whole weights while it trains: each forward pass then takes all of them."""
+    return layout() in ("zero-3", "fsdp2")
 
 
 def zero_stage() -> int:
@@ -83,7 +88,7 @@ def together(host: Host) -> Iterator[None]:
     """Join the processes of a training; and leave nothing that a next training, or a step of one process, would meet.
 
     Raises:
-        Mistake: DeepSpeed is asked for and not installed. Failure: another process of the training ended.
+        Mistake: DeepSpeed is asked for and not installed. OtherEnded: another process of the training did.
     """
     if Processes.here().total == 1 and layout() == "whole":
         yield
@@ -99,7 +104,7 @@ def together(host: Host) -> Iterator[None]:
     except RuntimeError as error:
         if not any(words in str(error) for words in _ENDED):
             raise
-        raise Failure(
+        raise OtherEnded(
             "another process of this training ended",
             found=str(error).splitlines()[0],
             hint="its own message says why; the same command goes on from the last checkpoint",
@@ -113,7 +118,9 @@ def _join(on_cores: bool) -> None:
     from accelerate import DistributedType, PartialState
 
     if not on_cores:
-        PartialState()
+        # Left alone torch gives NCCL ten minutes, and the others wait while the first saves: 13B with its moments are
+        # 160 GB. Told here, as the trainers find the processes joined and their own ddp_timeout comes too late.
+        PartialState(timeout=_PATIENCE)
     elif layout() == "whole":
         PartialState(cpu=True)
     else:
@@ -182,6 +189,11 @@ def from_first(work: Callable[[], Value]) -> Value:
     return found
 
 
+def of_first(value: Value) -> Value:
+    """Return on all processes what the first one gives."""
+    return from_first(lambda: value)
+
+
 def barrier() -> None:
     """Wait for the other processes of the training."""
     if _joined():
@@ -222,96 +234,3 @@ def threads(host: Host) -> int:
     """Return how many threads each process takes, so that those of one machine do not stand in each other's way."""
     local = os.environ.get("LOCAL_WORLD_SIZE", "1")
     return max(1, host.threads // (int(local) if local.isdigit() else 1))
-
-
-def whole_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return the trained weights of a model that was cut, whole and in float32; every process has to take part.
-
-    ZeRO trains copies in float32 of weights that it computes with in 16 bits: those copies are returned.
-
-    Returns: by name, on the CPU of the first process; on the others nothing.
-    """
-    first, found = Processes.here().first, {}
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            value = _whole(parameter)
-            if first:
-                found[name] = value.detach().float().cpu().clone()
-    return found
-
-
-def save_whole(network: torch.nn.Module, folder: Path) -> None:
-    """Write the trained weights of a model that was cut, see `whole_weights`; the first process writes."""
-    from safetensors.torch import save_file
-
-    weights = whole_weights(network)
-
-    def write() -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(weights, folder / "model.safetensors")
-
-    from_first(write)
-
-
-def rehearse_cut(trainer: Any, window: Window) -> None:
-    """Try the largest window forward and backward on every process, on a model that was cut, and put it together once.
-
-    The loss counts nothing, so that no gradient of it is left with those who collect them.
-
-    Raises:
-        Failure: the loss is not finite.
-    """
-    start = time.monotonic()
-    inputs = trainer._prepare_inputs(collate([window]))
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    trainer.recording = False
-    with torch.random.fork_rng(devices):
-        trainer.model.train()
-        with trainer.accelerator.autocast():
-            loss = trainer.compute_loss(trainer.model_wrapped, inputs, num_items_in_batch=trainer.weight_of(inputs))
-        if layout().startswith("zero"):  # accelerate's way would take an optimizer step, which Adam would count
-            trainer.model_wrapped.set_gradient_accumulation_boundary(False)
-            trainer.model_wrapped.backward(0.0 * loss, scale_wrt_gas=False)
-        else:
-            (0.0 * loss).backward()
-    trainer.recording = True
-    trainer.model_wrapped.zero_grad()
-    value = float(loss.detach()) / trainer.accelerator.num_processes
-    if not math.isfinite(value):
-        raise Failure(
-            "the loss is not finite before the first step",
-            found=f"{value} on {', '.join(window.names[:3])}",
-            hint="look at these rows, and at the base model",
-        )
-    whole_weights(trainer.model)
-    seconds = round(time.monotonic() - start, 3)
-    trainer.work.event("rehearsal", tokens=len(window.ids), loss=value, seconds=seconds)
-
-
-def filled(network: Any, weights: dict[str, torch.Tensor]) -> Any:
-    """Return a model as it was loaded, now with the weights that were trained.
-
-    Raises:
-        Failure: they are not those of this model.
-    """
-    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    if trained != set(weights):
-        raise Failure(
-            "the trained weights are not those of the model",
-            found=", ".join(sorted(trained ^ set(weights))[:3]),
-            hint="this is a fault of this program, not of your data: please report it",
-        )
-    network.load_state_dict(weights, strict=False)
-    return network
-
-
-def _whole(parameter: torch.nn.Parameter) -> torch.Tensor:
-    if hasattr(parameter, "full_tensor"):  # FSDP2
-        whole: torch.Tensor = parameter.full_tensor()
-        return whole
-    if hasattr(parameter, "ds_id") or hasattr(parameter, "_hp_mapping"):
-        import deepspeed
-
-        trained: torch.Tensor = deepspeed.utils.safe_get_full_fp32_param(parameter)
-        return trained
-    return parameter.data

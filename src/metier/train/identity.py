@@ -37,6 +37,11 @@ class Identity(NamedTuple):
         """A digest of the data."""
         return hashlib.sha256(json.dumps(self.data, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def layout(self) -> str:
+        """How weights and moments are cut over processes, see `distributed.cut`."""
+        return str(self.settings.get("layout", "whole"))
+
     def essentials(self, before: Identity) -> list[str]:
         """Return what of data and settings differs from `before`, as `name: before → now`."""
         data = [f"{name}: {_short(old)} → {_short(new)}" for name, old, new in _changed(before.data, self.data)]

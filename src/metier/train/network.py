@@ -71,8 +71,8 @@ def load_plain(folder: Path, dtype: torch.dtype, attention: str, quantization: A
 def score_trained_only(network: Any) -> Any:
     """Give `network` a forward that returns log-probabilities [N] of the N positions whose target is trained.
 
-    It is called with ids [1, T], positions [1, T], targets [T] and blocks. It stays the module's own forward, so that
-    wrappers for several devices see every call.
+    It is called with ids [1, T], positions [1, T], targets [T] and blocks; with `likeliest` it returns the likeliest
+    tokens [N] instead. It stays the module's own forward, so that wrappers for several devices see every call.
 
     Raises:
         Mistake: the model's head does more than a matrix product.
@@ -98,7 +98,13 @@ def head_terms(network: Any) -> list[str]:
 
 
 def _trained_log_probabilities(
-    self: Any, input_ids: torch.Tensor, position_ids: torch.Tensor, targets: torch.Tensor, blocks: Any, **_: Any
+    self: Any,
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    targets: torch.Tensor,
+    blocks: Any,
+    likeliest: bool = False,
+    **_: Any,
 ) -> torch.Tensor:
     device = input_ids.device
     states_TE = self.base_model(
@@ -106,7 +112,10 @@ def _trained_log_probabilities(
     ).last_hidden_state[0]
     trained = (targets != NOT_TRAINED).nonzero()[:, 0]
     # The head is called, and not its weight read: where weights are cut over processes, a call puts them together.
-    found: torch.Tensor = self.get_output_embeddings()(states_TE[trained], targets[trained])
+    head = self.get_output_embeddings()
+    found: torch.Tensor = (
+        head(states_TE[trained]).argmax(-1) if likeliest else head(states_TE[trained], targets[trained])
+    )
     return found
 
 
@@ -126,5 +135,5 @@ def _score(self: Any, states: torch.Tensor, targets_N: torch.Tensor | None = Non
 def bf16_pays(host: Host) -> bool:
     """Whether matrix products in bf16 are faster than in float32 here: on GPUs, and on CPUs with bf16 instructions."""
     if host.gpus and torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))  # V100 and T4 emulate it, slowly
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -84,6 +84,11 @@ class PackedWindows(Sequence[Window]):
             raise IndexError(index)
         return [int(row) for row in self._rows[self._edges[index] : self._edges[index + 1]]]
 
+    def first_beyond(self, size: int) -> int | None:
+        """Return the first forward pass that holds an id of at least `size`, None if there is none."""
+        beyond = np.flatnonzero(self.artifact.largest_ids(self._rows) >= size)
+        return int(np.searchsorted(self._edges, beyond[0], side="right")) - 1 if beyond.size else None
+
     @property
     def tokens(self) -> NDArray[np.int64]:
         """Tokens of each forward pass."""

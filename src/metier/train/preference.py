@@ -80,7 +80,7 @@ class PreferenceTrainer(Packed, trl.DPOTrainer):
         """Return this window's share of the step's mean loss, and keep what `step_figures` tells."""
         sums_R = self.row_sums(model, inputs)
         chosen_P, rejected_P = sums_R[0::2], sums_R[1::2]
-        reference_PR = sums_R.new_tensor([self.reference[name] for name in inputs["names"][0::2]])
+        reference_PR = sums_R.new_tensor([self.reference[name] for name in inputs["names"][0::2]]).reshape(-1, 2)
         base_chosen_P, base_rejected_P = reference_PR.unbind(1)
         tokens_R = torch.bincount(inputs["rows"][inputs["targets"] >= 0], minlength=len(inputs["names"]))
         tokens = tokens_R[0::2], tokens_R[1::2]

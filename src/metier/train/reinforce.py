@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import re
 import shutil
 import time
@@ -17,24 +16,22 @@ import torch
 import trl
 
 from metier.core import Artifact, Failure, Mistake, Work
-from metier.core.chat import Message
 from metier.core.files import write_json_atomic
 from metier.core.progress import Bar
 from metier.core.scorers import scorer_for
-from metier.core.template import Template
 from metier.core.types import Conversation
 from metier.train.adapt import plain_network_for, precision_on
 from metier.train.adapter import keep_adapter, merged
-from metier.train.arguments import arguments, is_first_process
+from metier.train.arguments import arguments, is_first_process, may_leave_out
 from metier.train.checkpoint import Checkpoints, step_of
 from metier.train.distributed import from_first, layout
 from metier.train.identity import identity_of
 from metier.train.network import head_terms, load_tokenizer
+from metier.train.prompts import asked, check_lengths, digest_of, fingerprint, first_prompts, order
 from metier.train.rehearse import peak_memory_bytes
 from metier.train.rollout import Drawing, plain, scored
 from metier.train.tune import quiet, save
 from metier.train.watch.guard import figures as watched_figures
-from metier.train.watch.samples import Asked
 from metier.train.watched import Watched
 from metier.train.weights.closeness import rows_of
 
@@ -47,7 +44,6 @@ _CHECKPOINTS = "checkpoints"
 _THOUGHT = "</think>"
 _FLAT_STEPS = 10  # steps without one group whose grades differ, after which it is said that nothing is learnt
 _ROWS_COMPARED = 8
-_WATCHED = 2  # prompts whose greedy answers the watch looks at
 _FIGURES = {
     "reward": "reward",
     "reward_std": "reward_std",
@@ -109,7 +105,14 @@ class RewardTrainer(Watched, trl.GRPOTrainer):
             model=network,
             reward_funcs=[named(function, at) for at, (function, _) in enumerate(self.rewards)],
             args=arguments(
-                config, folder, options.steps, accumulate, settings, work.host, batch=options.answers_per_pass
+                config,
+                folder,
+                options.steps,
+                accumulate,
+                settings,
+                work.host,
+                batch=options.answers_per_pass,
+                left_out=may_leave_out(network),
             ),
             train_dataset=datasets.Dataset.from_list(rows),
             processing_class=tokenizer,
@@ -125,6 +128,11 @@ class RewardTrainer(Watched, trl.GRPOTrainer):
         self._drawing: Drawing | None = None
         self._draws = self.args.world_size == 1
         self._packs = self.args.world_size == 1 and not head_terms(plain(network))
+        if not self._draws:
+            work.warn(
+                f"on {self.args.world_size} processes answers are drawn by transformers and scored row by row: more "
+                "slowly, each, than on one process, where the house's own ways are taken"
+            )
 
     def grades(self, completions: Sequence[Any], row: Sequence[int], **_: Any) -> list[float]:
         """Return the grade of each answer by the scorer that its row names, and keep answers and reasons.
@@ -288,12 +296,6 @@ def _train(network: Any, tokenizer: Any, prompts: Sequence[Conversation], option
     }
 
 
-def first_prompts(tokenizer: Any, prompts: Sequence[Conversation]) -> list[Asked]:
-    """Return the first prompts as the watch asks them."""
-    template = Template(tokenizer)
-    return [Asked(list(template.render(asked(row), generate=True).ids), False, False) for row in prompts[:_WATCHED]]
-
-
 def ends_of(values: Sequence[float]) -> dict[str, float]:
     """Return the means of the first and of the last tenth of a training's steps."""
     tenth = max(1, len(values) // 10)
@@ -310,40 +312,6 @@ def with_gradient(inputs: Mapping[str, Any]) -> dict[str, Any]:
         name: value[kept_B] if torch.is_tensor(value) and value.dim() and len(value) == rows else value
         for name, value in inputs.items()
     }
-
-
-def check_lengths(tokenizer: Any, prompts: Sequence[Conversation], max_tokens: int, config: Any) -> None:
-    """Raise Mistake, naming the row, if a prompt and the longest answer to it are more than the model reads."""
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit is None:
-        return
-    template = Template(tokenizer)
-    for row in prompts:
-        tokens = len(template.render(asked(row), generate=True).ids)
-        if tokens + max_tokens > limit:
-            raise Mistake(
-                f"row {row.id} leaves no room for an answer",
-                found=f"{tokens} tokens, and max_tokens {max_tokens}; the model reads {limit}",
-                hint="lower max_tokens, or leave the row out",
-            )
-
-
-def order(prompts: int, count: int, seed: int) -> list[int]:
-    """Return which prompts are asked over a whole training: each once before any comes again, shuffled by `seed`.
-
-    TRL would shuffle anew in each pass over the prompts, by a generator that begins afresh when it is resumed: what is
-    resumed in the second pass would see other prompts than an uninterrupted run.
-    """
-    found: list[int] = []
-    for epoch in range(-(-count // prompts)):
-        found += random.Random(f"{seed}/{epoch}").sample(range(prompts), prompts)
-    return found[:count]
-
-
-def asked(row: Conversation) -> list[Message]:
-    """Return what a row asks: all up to its last answer."""
-    last = len(row.messages) - 1
-    return row.messages[:last] if row.messages[last].role == "assistant" else row.messages
 
 
 def matches(completions: Sequence[Any], pattern: re.Pattern[str], **_: Any) -> list[float]:
@@ -374,17 +342,3 @@ def forget_traces(path: Path, step: int) -> None:
         if told["step"] < step:
             kept.append(line + "\n")
     path.write_text("".join(kept), encoding="utf-8")
-
-
-def fingerprint(prompts: Sequence[Conversation], options: Grpo) -> str:
-    """Return a digest of prompts, checks and settings: a model that others made is not taken for this one."""
-    told = options.model_dump(exclude={"base", "data"})
-    return hashlib.sha256(repr((options.settings(), sorted(told.items()), digest_of(prompts))).encode()).hexdigest()
-
-
-def digest_of(prompts: Sequence[Conversation]) -> str:
-    """Return a digest of prompts and their checks, in their order."""
-    digest = hashlib.sha256()
-    for row in prompts:
-        digest.update(repr((asked(row), row.check)).encode())
-    return digest.hexdigest()

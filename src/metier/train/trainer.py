@@ -17,16 +17,17 @@ import trl
 from metier.core import Work
 from metier.core.progress import Bar
 from metier.train.adapt import precision_on
-from metier.train.arguments import arguments
+from metier.train.arguments import arguments, may_leave_out
 from metier.train.base import check_ids
-from metier.train.checkpoint import Checkpoints
+from metier.train.checkpoint import Checkpoints, step_of
 from metier.train.collate import WindowCollator, window_indexes
-from metier.train.distributed import dealt, layout, rehearse_cut, save_whole
+from metier.train.distributed import dealt, layout
 from metier.train.identity import identity_of
 from metier.train.neftune import Noise, row_lengths
 from metier.train.options import Settings
 from metier.train.packing import Window
 from metier.train.schedule import Schedule
+from metier.train.sharded import rehearse_cut, save_whole
 from metier.train.validation import Validation
 from metier.train.watched import Watched, rate
 
@@ -74,6 +75,7 @@ class Packed(Watched):
                 work.host,
                 bool(validation),
                 uneven=True,
+                left_out=may_leave_out(network),
             ),
             train_dataset=window_indexes(schedule.windows, dealt(len(schedule.windows), schedule.accumulate)),
             eval_dataset=window_indexes(validation) if validation else None,
@@ -113,6 +115,8 @@ class Packed(Watched):
                 rehearse_cut(self, self.schedule.windows[longest(self.schedule.windows)])
                 if self.validation.windows:
                     self.work.event("validation", step=0, loss=round(self.validation.loss(), 5))
+            if self.guard.looks is not None:
+                self.guard.looks.begin(step_of(Path(resume_from_checkpoint)) if resume_from_checkpoint else 0)
         return made
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

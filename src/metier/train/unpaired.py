@@ -83,12 +83,15 @@ class UnpairedTrainer(PackedTrainer):
         self._divergence = self.divergence_of([name for inputs in batches for name in inputs["names"]])
         return batches, total
 
-    def divergence_of(self, names: Sequence[str]) -> float:
+    def divergence_of(self, names: Sequence[str], of_all: bool = True) -> float:
         """Return the reference point z0 of rows: how far the policy is from the reference, in nats, never below 0.
 
-        The mean over all processes of log p - log p of the reference, of other rows' answers to the prompts of these.
+        The mean of log p - log p of the reference, of other rows' answers to the prompts of these.
         No gradient, no dropout. The paper and TRL take the answers of the same batch, in another order; here they are
         those of any other rows, see `mismatched`: the same expectation, and the reference is worked out once.
+
+        Args:
+            of_all: whether the rows of all processes count, and not only these. All have to call it in either case.
         """
         training = self.model.training
         self.model.eval()
@@ -104,16 +107,16 @@ class UnpairedTrainer(PackedTrainer):
                 self._sums(collate([EMPTY]))
         self.model.train(training)
         both = torch.tensor([gained, float(len(names))], device=self.args.device)
-        if self.args.world_size > 1:
+        if of_all and self.args.world_size > 1:
             both = self.accelerator.gather(both[None]).sum(0)
-        return max(0.0, float(both[0] / both[1]))
+        return max(0.0, float(both[0] / both[1].clamp(min=1)))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return this window's share of the step's mean loss, and keep what `step_figures` tells."""
         names = inputs["names"]
-        divergence = self._divergence if self.recording else self.divergence_of(names)
+        divergence = self._divergence if self.recording else self.divergence_of(names, of_all=False)
         sums_R = self._row_sums(model, inputs)
         gained_R = sums_R - sums_R.new_tensor([self.reference[name][0] for name in names])
         # Told that they are bools: of several processes one may have a pass without rows.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from metier.core import Artifact, Failure, Mistake
-from metier.train.collate import collate
+from metier.core.processes import Processes
+from metier.train.collate import EMPTY, collate
 from metier.train.distributed import layout
 from metier.train.packing import Group, Window, windows_of
 
@@ -33,20 +34,30 @@ class Validation:
         self.best = folder / _BEST
 
     def loss(self) -> float:
-        """Return the mean loss over all trained tokens (or pairs) of the windows, without dropout and noise."""
-        trainer, one = self.trainer, torch.ones((), device=self.trainer.args.device)
+        """Return the mean loss over all trained tokens (or pairs) of the windows, without dropout and noise.
+
+        The windows are shared out over the processes; all get the same number.
+        """
+        trainer, device = self.trainer, self.trainer.args.device
         training, trainer.recording = trainer.model.training, False
+        one, sums = torch.ones((), device=device), torch.zeros(2, dtype=torch.float64, device=device)  # loss, weight
         trainer.model.eval()
-        total = weight = 0.0
         with torch.no_grad():
-            for window in self.windows:
+            for window in self._own():
                 inputs = trainer._prepare_inputs(collate([window]))
                 with trainer.compute_loss_context_manager():
-                    total += float(trainer.compute_loss(trainer.model, inputs, num_items_in_batch=one))
-                weight += trainer.weight_of(inputs)
+                    loss = trainer.compute_loss(trainer.model, inputs, num_items_in_batch=one)
+                sums += torch.tensor([float(loss), trainer.weight_of(inputs)], dtype=torch.float64, device=device)
         trainer.model.train(training)
         trainer.recording = True
+        total, weight = trainer.accelerator.gather(sums[None]).sum(0).tolist()
         return float(total / trainer.accelerator.num_processes / weight)
+
+    def _own(self) -> Iterator[Window]:
+        """Yield this process's windows: as many on all, because weights that are cut need all of them in each pass."""
+        here = Processes.here()
+        for at in range(here.rank, -(-len(self.windows) // here.total) * here.total, here.total):
+            yield self.windows[at] if at < len(self.windows) else EMPTY
 
     def look(self) -> float:
         """Return the loss now; if it is the lowest so far, save the weights.

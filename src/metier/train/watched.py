@@ -17,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback
 from metier.core import Failure, Work
 from metier.train.arguments import reporters
 from metier.train.checkpoint import Cadence, Checkpoints, step_of
-from metier.train.distributed import agreed, barrier, from_first, layout
+from metier.train.distributed import agreed, barrier, from_first, layout, sharded
 from metier.train.options import Scheduler, Settings
 from metier.train.packing import Window
 from metier.train.stop import TERMINATED, Stop
@@ -86,15 +86,10 @@ class Watched(_Trainer):
         Args:
             tokens: that the training computes.
         """
-        if self.settings.watch.looks and layout() != "whole":
-            self.work.warn(
-                f"{layout()} cuts the weights over the processes, and no answers are drawn from a model in parts: the "
-                "looks for repetition and forgetting are left out; the loss, the gradient and the rows are watched"
-            )
-        elif self.settings.watch.looks:
+        if self.settings.watch.looks:
             prompts, stops = prompts_for(tokenizer, windows, self.model)
-            kept = self.checkpoints.folder / "before.json"
-            self.guard.looks = Looks(self, self.settings.watch, tokenizer, ([*asked, *prompts], stops), tokens, kept)
+            asking, kept = ([*asked, *prompts], stops), self.checkpoints.folder / "before.json"
+            self.guard.looks = Looks(self, self.settings.watch, tokenizer, asking, tokens, kept, together=sharded())
 
     def run(self, resume: Path | None) -> None:
         """Train, from the checkpoint `resume` on where there is one.
@@ -102,9 +97,8 @@ class Watched(_Trainer):
         Raises:
             SystemExit: with 143, after a SIGTERM and the checkpoint that it asks for.
         """
-        if self.guard.looks is not None:
-            looks = self.guard.looks
-            from_first(lambda: looks.begin(step_of(resume) if resume else 0))
+        if self.guard.looks is not None and layout() == "whole":
+            self.guard.looks.begin(step_of(resume) if resume else 0)
         with self.stop:
             self.train(resume_from_checkpoint=str(resume) if resume else None)
         if self.stop.asked and self.state.global_step < self.state.max_steps:

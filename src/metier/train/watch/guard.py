@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from metier.core import Artifact, Failure, Work
-from metier.train.distributed import from_first
 from metier.train.watch.detectors import Detector, Finding, detectors_for
 from metier.train.watch.looks import Looks
 from metier.train.watch.rollback import Anchors, anchor_steps, discard_after, restore, set_rates
@@ -100,8 +99,7 @@ class Guard:
         looks, steps = self.looks, self._trainer.state.max_steps
         if looks is None or not looks.planned(step, steps):
             return []
-        # Clocks and the last bits of GPUs differ: processes that found different things would wait for each other.
-        found = from_first(lambda: looks.look(step) if looks.due(step, steps) else None)
+        found = looks.take(step, steps)
         if found is None:
             return []
         if not found:

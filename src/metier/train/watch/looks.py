@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from metier.core import Work
 from metier.core.engine.generation import Generated
 from metier.core.files import write_json_atomic
+from metier.train.distributed import from_first, of_first
 from metier.train.packing import Row
 from metier.train.watch.detectors import Finding
 from metier.train.watch.forgetting import nats_a_token, reply_row, text_rows
 from metier.train.watch.options import Watch
-from metier.train.watch.samples import TOKENS, Asked, answers, general_prompts, repeated_share
+from metier.train.watch.samples import TOKENS, Asked, answers, answers_together, general_prompts, repeated_share
 from metier.train.watch.undisturbed import undisturbed
 
 COST = 0.02
@@ -42,7 +43,8 @@ class Measured(NamedTuple):
 class Looks:
     """What is asked and measured, at which steps, and how it was before step 1.
 
-    Of several processes, each with all weights, only the first looks, and the others do what it found.
+    Of several processes that each hold all weights only the first looks, and the others do what it found. Where weights
+    are cut over them, all look together: each forward pass takes all of them, and the first says what was found.
     Where a look may stop the training or roll it back, the steps of the looks depend on nothing but the number of
     steps; where it only warns, one is left out when looks have taken more than 2% of the time.
 
@@ -50,6 +52,7 @@ class Looks:
         trainer: a `Watched` trainer.
         tokens: that the training computes, to foresee its time.
         kept: the file that keeps what was before step 1 for a training that is resumed.
+        together: whether the weights are cut over the processes.
     """
 
     def __init__(
@@ -61,10 +64,11 @@ class Looks:
         tokens: int,
         kept: Path,
         clock: Callable[[], float] = time.monotonic,
+        together: bool = False,
     ) -> None:
         self._trainer, self._watch, self._tokenizer, self._clock = trainer, watch, tokenizer, clock
         self._prompts, self._stops = prompts
-        self._tokens, self._kept = tokens, kept
+        self._tokens, self._kept, self._together = tokens, kept, together
         self._work: Work = trainer.work
         self._text: list[Row] = text_rows(tokenizer)
         self._replies: list[Row] = []
@@ -75,21 +79,37 @@ class Looks:
         self._start = clock()
 
     def begin(self, step: int) -> None:
-        """Look at the base before step 1, or read what an earlier attempt saw then. For the first process alone."""
+        """Look at the base before step 1, or read what an earlier attempt saw then. For all processes."""
         self._start = self._clock()
+        if self._together:
+            self._begin(step)
+        else:
+            from_first(lambda: self._begin(step))
+
+    def _begin(self, step: int) -> None:
         if step > 0:
             self._read()
             return
         with undisturbed(self._trainer):
-            seconds = self._timed(lambda: nats_a_token(self._trainer, self._text))
-            if not self._watch.looks_decide and (reason := self._too_dear(seconds)):
-                self.left_out = reason
-            else:
+            self.left_out = None if self._watch.looks_decide else self._too_dear()
+            if self.left_out is None:
                 self._replies = self._base_replies()
                 self.before = self._measure(0)
-        self._kept.parent.mkdir(parents=True, exist_ok=True)
-        replies = [list(row) for row in self._replies]
-        write_json_atomic(self._kept, {"before": self.before, "left_out": self.left_out, "replies": replies})
+        if self._trainer.is_world_process_zero():
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            replies = [list(row) for row in self._replies]
+            write_json_atomic(self._kept, {"before": self.before, "left_out": self.left_out, "replies": replies})
+
+    def take(self, step: int, steps: int) -> list[Finding] | None:
+        """Look if one is due after `step` of `steps`, and return what the first process found. For all processes.
+
+        Clocks and the last bits of GPUs differ: processes that found different things would wait for each other.
+        """
+        if not self._together:
+            return from_first(lambda: self.look(step) if self.due(step, steps) else None)
+        if not from_first(lambda: self.due(step, steps)):
+            return None
+        return of_first(self.look(step))
 
     def planned(self, step: int, steps: int) -> bool:
         """Whether a look after `step` of `steps` is meant, whatever the clock says."""
@@ -137,19 +157,27 @@ class Looks:
     def _answers(self, prompts: Sequence[Sequence[int]]) -> list[Generated]:
         # In the number format of the training: the base under an adapter lies in 16 bits, what comes to it in float32.
         with self._trainer.compute_loss_context_manager():
+            if self._together:
+                return answers_together(self._trainer, prompts, self._stops)
             return answers(self._trainer.model, prompts, self._stops)
 
-    def _too_dear(self, seconds: float) -> str | None:
+    def _too_dear(self) -> str | None:
         """Return why there are no looks: two of them and the base's replies would cost more than their share."""
-        text = sum(len(row.ids) for row in self._text)
-        replies = sum(len(asked.ids) + TOKENS for asked in general_prompts(self._tokenizer, _REPLIES))
-        of_token = seconds / text
-        training = self._tokens * _TRAINING_PER_READING * of_token
+        seconds = self._timed(lambda: nats_a_token(self._trainer, self._text))
         step = self._timed(lambda: nats_a_token(self._trainer, [Row("one", self._text[0].ids[:4], [True] * 4)]))
+        general = [asked.ids for asked in general_prompts(self._tokenizer, _REPLIES)]
+        text, replies = sum(len(row.ids) for row in self._text), sum(len(ids) + TOKENS for ids in general)
+        of_token = seconds / text
+        training = self._tokens / self._trainer.args.world_size * _TRAINING_PER_READING * of_token
         look = 2 * (text + replies) * of_token + 3 * TOKENS * step
-        if look <= COST * training:
-            return None
-        return f"the training takes about {training:.0f} s, and looking into the model {look:.0f} s"
+        if self._together:  # each token is drawn by reading all before it
+            asked = [*general, *(asked.ids for asked in self._prompts), *(asked.ids for asked in self._prompts)]
+            look += TOKENS * of_token * sum(len(ids) + TOKENS / 2 for ids in asked)
+        if look > COST * training:
+            reason = f"the training takes about {training:.0f} s, and looking into the model {look:.0f} s"
+        else:
+            reason = None
+        return of_first(reason) if self._together else reason
 
     def _timed(self, work: Callable[[], Any]) -> float:
         start = self._clock()
@@ -173,9 +201,8 @@ class Looks:
         self._work.event("samples", step=step, samples=shown)
 
     def _read(self) -> None:
-        try:
-            told = json.loads(self._kept.read_text())
-        except (OSError, ValueError):
+        told = from_first(self._told) if self._together else self._told()
+        if told is None:
             self.left_out = "what was measured before step 1 is not there any more"
             if self._watch.looks_decide:  # somebody relies on them
                 self._work.warn(
@@ -186,6 +213,14 @@ class Looks:
         self.left_out = told["left_out"]
         self.before = Measured(*told["before"]) if told["before"] else None
         self._replies = [Row(*row) for row in told["replies"]]
+
+    def _told(self) -> dict[str, Any] | None:
+        """Return what an earlier attempt kept, or None."""
+        try:
+            told: dict[str, Any] = json.loads(self._kept.read_text())
+        except (OSError, ValueError):
+            return None
+        return told
 
 
 def summary(prompts: Sequence[Asked], drawn: Sequence[Generated]) -> tuple[float, float | None]:

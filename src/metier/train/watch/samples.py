@@ -13,7 +13,10 @@ from metier.core.engine.attention import NAME
 from metier.core.engine.generation import Generated, generate
 from metier.core.engine.network import Network
 from metier.core.template import Template
-from metier.train.packing import NOT_TRAINED, Window
+from metier.train.collate import collate
+from metier.train.distributed import of_first
+from metier.train.packing import NOT_TRAINED, Group, Window, window_of
+from metier.train.watch.forgetting import reply_row
 from metier.train.watch.general import REQUESTS
 
 TOKENS = 48
@@ -114,6 +117,36 @@ def answers(
         room = [list(prompt)[-max(1, engine.longest - tokens) :] for prompt in prompts]
         generate(engine, room, stops, Decoding(max_tokens=tokens), len(room), done)
     return [found[at] for at in range(len(prompts))]
+
+
+def answers_together(
+    trainer: Any, prompts: Sequence[Sequence[int]], stops: frozenset[int], tokens: int = TOKENS
+) -> list[Generated]:
+    """Return what `answers` does, from a model whose weights are cut over processes, all of which have to call it.
+
+    No cache is kept: each token is a forward pass over all that stands so far, at most `tokens` of them. They are the
+    same passes on every process, because the first one's choice of a token is that of all.
+
+    Args:
+        trainer: of packed windows. Its model is in evaluation mode.
+    """
+    longest = int(getattr(trainer.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
+    asked = [list(prompt)[-max(1, longest - tokens) :] for prompt in prompts]
+    drawn: list[list[int]] = [[] for _ in asked]
+    limits = [min(tokens, longest - len(ids)) for ids in asked]
+    ended: set[int] = set()
+    while going := [at for at in range(len(asked)) if at not in ended and len(drawn[at]) < limits[at]]:
+        # One more token stands behind each: what is "trained" of such a row is the choice of it.
+        rows = [reply_row(at, [*asked[at], *drawn[at]], [0]) for at in going]
+        inputs = trainer._prepare_input(collate([window_of([Group((row,), 0) for row in rows])]))
+        parts = {name: inputs[name] for name in ("input_ids", "position_ids", "targets", "blocks")}
+        chosen: list[int] = trainer.model(**parts, likeliest=True).tolist()
+        for at, token in zip(going, of_first(chosen), strict=True):
+            if token in stops:
+                ended.add(at)
+            else:
+                drawn[at].append(token)
+    return [Generated(ids, at in ended) for at, ids in enumerate(drawn)]
 
 
 def repeated_share(ids: Sequence[int], size: int = 4) -> float:
