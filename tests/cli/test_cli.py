@@ -72,6 +72,43 @@ def test_ls_and_show_tell_what_there_is(folder: Path) -> None:
     assert json.loads(metier("show", "even", "-r", folder, "--json").stdout)["step"] == "test-even"
 
 
+def test_every_recipe_that_ships_is_listed_offered_and_loads_where_init_writes_it(tmp_path: Path) -> None:
+    from importlib import resources
+
+    from metier.core.recipe import load_recipe
+
+    files = (resources.files("metier") / "recipes").iterdir()
+    names = sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+    assert {"documents", "sqlite", "sqlite-grpo"} <= set(names)
+    listed = metier("init", "--list").output.splitlines()
+    assert sorted(line.split()[0] for line in listed) == names and listed[0].startswith("documents ")
+    assert all(len(line.split(maxsplit=1)[1]) > 20 for line in listed)
+    offered = metier("init", "--help").output
+    for name in names:
+        assert name in offered
+        ended = metier("init", tmp_path / name, "--recipe", name)
+        assert ended.exit_code == 0
+        wrote = Path(ended.output.split("wrote ")[1].split("\n")[0])
+        assert wrote.is_file()
+        for line in ended.output.splitlines():  # what it says to do next names files and folders that are there
+            if line.startswith("next: metier plan -r "):
+                load_recipe(Path(line.split("-r ")[1]) / ("metier.yaml" if line.endswith(name) else ""), ())
+    told = in_a_process("init", tmp_path / "new", "--recipe", "sqlite", "--from", tmp_path)
+    assert told.returncode == 2 and "brings its own documents" in told.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_demos_material_comes_beside_a_recipe_of_the_demo_that_init_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metier.demo.sqlite_manual", lambda folder, say: None)
+    monkeypatch.setattr("metier.demo.general_text", lambda folder, say: None)
+    assert metier("init", tmp_path / "new", "--recipe", "sqlite-grpo").exit_code == 0
+    ended = metier("demo", tmp_path / "new", "--material-only")
+    assert ended.exit_code == 0 and "differs" not in ended.output
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["grpo.yaml", "metier.yaml"]
+
+
 def test_init_writes_a_recipe_that_loads_and_never_overwrites(tmp_path: Path) -> None:
     documents = tmp_path / "documents"
     documents.mkdir()

@@ -86,10 +86,12 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        if _to_be_said(error):
+            error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        print("\nstopped: run the same command again to go on", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print("\nstopped: run the same command again to go on", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output went away (`metier ls | head`); nothing is left to be told.
@@ -98,11 +100,22 @@ def main() -> None:
     except Exception as error:
         from metier.core.errors import Problem  # here, so that `metier --help` imports nothing of the core
 
-        if isinstance(error, Problem):
-            print(error, file=sys.stderr)
-            sys.exit(error.exit_code)
-        print(_unexpected(error), file=sys.stderr)
-        sys.exit(1)
+        if _to_be_said(error):
+            print(error if isinstance(error, Problem) else _unexpected(error), file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, Problem) else 1)
+
+
+def _to_be_said(error: Exception) -> bool:
+    """Whether this process of several tells the user of an error; if it is not the first, it says which it is."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return True
+    from metier.core.processes import this_process, to_be_said
+
+    if not to_be_said(error):
+        return False
+    if this_process() in getattr(error, "__notes__", ()):
+        print(f"{this_process()}:", file=sys.stderr)
+    return True
 
 
 def _unexpected(error: Exception) -> str:
