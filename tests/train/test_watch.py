@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -29,7 +28,7 @@ from metier.train.watch.detectors import (
     detectors_for,
 )
 from metier.train.watch.guard import Guard
-from metier.train.watch.looks import Measured, compared, summary
+from metier.train.watch.looks import Looks, Measured, compared, summary
 from metier.train.watch.options import CHECKS, Watch
 from metier.train.watch.rollback import anchor_steps
 from metier.train.watch.samples import Asked, repeated_share, row_prompts
@@ -270,15 +269,17 @@ def test_a_second_rollback_does_not_return_to_what_the_first_left_out(
     assert good(tmp_path) == [15]
 
 
-class Looking:
+class Looking(Looks):
     """Looks that find forgetting after step 8."""
 
-    trusted = 0
+    def __init__(self, together: bool = False) -> None:
+        self.trusted, self._together = 0, together
 
     def planned(self, step: int, _steps: int) -> bool:
         return step == 8
 
-    due = planned
+    def due(self, step: int, steps: int) -> bool:
+        return self.planned(step, steps)
 
     def look(self, step: int) -> list[Finding]:
         return [Finding("forgetting", step, "it forgets", "0.9", "mix in general rows", 0.9, 0.5, 0)]
@@ -290,20 +291,23 @@ def test_a_look_at_a_step_that_the_clock_chose_decides_nothing(
 ) -> None:
     """Else which checkpoint a rollback returns to would depend on how fast the machine was."""
     guard = guard_of(tmp_path, Watch(spike="rollback", repetition=repetition, checkpoint_steps=10))
-    guard.looks = Looking()  # type: ignore[assignment]
+    guard.looks = Looking()
     go_on(guard, [1.0] * 12)
     assert good(tmp_path) == kept
     assert "it forgets" in guard._trainer.work.warnings[0]
 
 
-def test_all_processes_do_what_the_first_one_s_look_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def as_another(work: Callable[[], Any]) -> Any:
-        return Looking().look(8)  # as the first process sent it; the own clock and model are not asked
-
-    monkeypatch.setattr("metier.train.watch.guard.from_first", as_another)
-    monkeypatch.setattr(Looking, "due", None)
+@pytest.mark.parametrize("together", [False, True])
+def test_all_processes_do_what_the_first_one_s_look_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    found = Looking().look(8)  # by the first process
+    monkeypatch.setattr("metier.train.watch.looks.from_first", lambda _work: True if together else found)
+    monkeypatch.setattr("metier.train.watch.looks.of_first", lambda _own: found)
+    monkeypatch.setattr(Looking, "due", None)  # the own clock is not asked
+    monkeypatch.setattr(Looking, "look", (lambda _self, _step: []) if together else None)  # nor is what was found here
     guard = guard_of(tmp_path, Watch(forgetting="stop"))
-    guard.looks = Looking()  # type: ignore[assignment]
+    guard.looks = Looking(together)
     with pytest.raises(Failure, match="it forgets"):
         go_on(guard, [1.0] * 12)
     assert guard._trainer.state.global_step == 8
