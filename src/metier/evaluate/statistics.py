@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 Z95 = NormalDist().inv_cdf(0.975)
 ROUNDS = 2000
+_FEW = 8  # clusters that changed: with two or three a bootstrap held the truth in 89 of 100, with a dozen in 95
 
 
 class Interval(NamedTuple):
@@ -106,17 +107,20 @@ def paired_difference(
 ) -> Interval:
     """Return the mean of `second - first`, item by item, with an interval over clusters.
 
-    Grades lie in 0..1, so the interval lies within -1..1, and is all of that for a single cluster. It reaches as far
-    as a bootstrap over clusters does, and as far as `few_changes`: where few items changed, or their changes cancel in
-    each cluster, the bootstrap has next to nothing to draw from. Where no item differs at all, it is as wide as
-    the share of differing items could be without one having been seen (Wilson, 0 of n).
+    Grades lie in 0..1, so the interval lies within -1..1, and is all of that for a single cluster. It is a bootstrap's
+    over clusters. Where fewer than 8 clusters changed, or all alike, which leaves the bootstrap next to nothing to draw from, it
+    reaches as far as `few_changes` too. Where no item differs at all, it is as wide as the share of differing items
+    could be without one having been seen (Wilson, 0 of n).
     """
     differences = [b - a for a, b in zip(first, second, strict=True)]
     if differences and not any(differences):
         unseen = wilson(0, len(differences))[1]
         return Interval(0.0, -unseen, unseen, len(differences))
     found = mean_of_clusters(differences, clusters, seed)
-    low, high = few_changes(differences, clusters)
+    low, high = found.low, found.high
+    changed = sum(total != 0 for (total,) in cluster_sums([(value,) for value in differences], clusters))
+    if changed < _FEW or low == high:
+        low, high = few_changes(differences, clusters)
     return found._replace(low=max(-1.0, min(found.low, low)), high=min(1.0, max(found.high, high)))
 
 
