@@ -108,9 +108,9 @@ def paired_difference(
     """Return the mean of `second - first`, item by item, with an interval over clusters.
 
     Grades lie in 0..1, so the interval lies within -1..1, and is all of that for a single cluster. It is a bootstrap's
-    over clusters. Where fewer than 8 clusters changed, or all alike, which leaves the bootstrap next to nothing to draw from, it
-    reaches as far as `few_changes` too. Where no item differs at all, it is as wide as the share of differing items
-    could be without one having been seen (Wilson, 0 of n).
+    over clusters. Where fewer than 8 clusters changed, or all of them alike, the bootstrap has next to nothing to draw
+    from, and the interval reaches as far as `few_changes` too. Where no item differs at all, it is as wide as the share
+    of differing items could be without one having been seen (Wilson, 0 of n).
     """
     differences = [b - a for a, b in zip(first, second, strict=True)]
     if differences and not any(differences):
