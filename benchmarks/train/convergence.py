@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from benchmarks.record import Row, save
+from benchmarks.train.given import BaseModel
 from benchmarks.train.speed_material import alpaca, material
 from metier.core import Host, Step, Work, Workshop
 from metier.core.chat import Message
-from metier.core.types import Conversation, Conversations, Model
+from metier.core.types import Conversation, Conversations
 from metier.models.tiny import make_tiny_model
 from metier.train import Sft
 from metier.train.checkpoint import EVERY_MINUTES
@@ -38,17 +39,6 @@ RATE, BATCH, LOOKS = 1e-4, 4, 5
 _ROWS, _LONGEST = 56, 900  # rows drawn, and the most characters of one: ten optimizer steps and a sixth set aside
 _VALIDATED = 1 / 6
 _BOUND = 0.01  # nats
-
-
-class Base(Step[Model]):
-    """A model folder that is there already."""
-
-    name: ClassVar[str] = "benchmark-convergence-base"
-    at: str
-
-    def run(self, work: Work) -> None:
-        """Point to it."""
-        (work.folder / "model").symlink_to(self.at)
 
 
 class Alpaca(Step[Conversations]):
@@ -97,7 +87,7 @@ def main() -> None:
 def train(base: Path, folder: Path, precision: Precision) -> Curve:
     """Fine-tune `base` in a number format and return its curve."""
     step = Sft(
-        base=Base(at=str(base)),
+        base=BaseModel(at=str(base)),
         data=(Alpaca(),),
         epochs=1,
         batch_rows=BATCH,

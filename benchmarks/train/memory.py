@@ -1,11 +1,12 @@
-"""Predicted against measured peak memory: `python -m benchmarks.train.memory [--gpu] [NAME ...]`.
+"""Predicted against measured peak memory: `python -m benchmarks.train.memory [NAME ...]`, on a CPU.
 
-Each configuration is trained for three steps in a process of its own, on random weights. On CPU the measured figure is
-the largest resident set minus that of the same process with all libraries imported and nothing loaded; on a GPU it is
-`torch.cuda.max_memory_allocated`. In the plain loops glibc is told to give freed blocks of over 128 KB back to the
-system: otherwise the holes between the small blocks of such small models are measured, up to a fifth of the whole. A
-step sees to its own heap (`metier.train.allocator`), and its holes are planned for. The planner was looked over on the
-configurations whose `role` is "fit"; what is reported are the others. Each row is recorded as soon as it is measured.
+Each configuration is trained for three steps in a process of its own, on random weights. The measured figure is the
+largest resident set minus that of the same process with all libraries imported and nothing loaded
+(`benchmarks.train.gpu` does the same on a GPU). In the plain loops glibc is told to give freed blocks of over 128 KB
+back to the system: otherwise the holes between the small blocks of such small models are measured, up to a fifth of the
+whole. A step sees to its own heap (`metier.train.allocator`), and its holes are planned for. The planner was looked
+over on the configurations whose `role` is "fit"; what is reported are the others. Each row is recorded as soon as it is
+measured.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from metier.train.plan import Job, Layout, Memory, Shape, check, machine_of, mem
 from metier.train.plan.memory import INTERPRETER
 
 THREADS = 1
-_GPU = "8xH100-80G"
+_TITLE = "peak memory on CPU, predicted against measured"
 
 
 class Case(NamedTuple):
@@ -106,53 +107,30 @@ CASES = (
     Case("report", "step", _70M, precision="mixed", length=128),
 )
 
-_1B = Shape("1B", 16, 2048, 8192, 32, 8, 64, 128256, tied=True)
-_3B = Shape("3B", 28, 3072, 8192, 24, 8, 128, 128256, tied=True)
-_8B = Shape("8B", 32, 4096, 14336, 32, 8, 128, 128256)
-GPU_CASES = (
-    Case("report", "loop", _1B, "full", "mixed", 2048, 2),
-    Case("report", "loop", _1B, "full", "bf16", 2048, 4),
-    Case("report", "loop", _1B, "full", "bf16", 4096, 4, checkpointing=True),
-    Case("report", "loop", _1B, "lora", "bf16", 2048, 4),
-    Case("report", "loop", _3B, "full", "bf16", 2048, 2),
-    Case("report", "loop", _3B, "full", "bf16", 2048, 4, checkpointing=True),
-    Case("report", "loop", _3B, "lora", "bf16", 4096, 2, checkpointing=True),
-    Case("report", "loop", _3B, "qlora", "bf16", 2048, 2),
-    Case("report", "loop", _8B, "full", "bf16", 2048, 1, checkpointing=True),
-    Case("report", "loop", _8B, "lora", "bf16", 2048, 2),
-    Case("report", "loop", _8B, "lora", "bf16", 4096, 4, checkpointing=True),
-    Case("report", "loop", _8B, "qlora", "bf16", 2048, 2),
-    Case("report", "loop", _8B, "qlora", "bf16", 4096, 2, checkpointing=True),
-)
-
 
 def main() -> None:
     """Measure, compare, and record the cases that nothing was set on."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="only cases whose name has one of these words")
-    parser.add_argument("--gpu", action="store_true", help="1B to 8B shapes on the first GPU")
     given = parser.parse_args()
-    cases = GPU_CASES if given.gpu else CASES
-    found = []
     from benchmarks.train.memory_case import measured_apart
 
-    for case in cases:
+    reported = False
+    for case in CASES:
         if given.names and not any(word in f"{case.role} {case.name}" for word in given.names):
             continue
         start = time.monotonic()
-        measured = measured_apart(case, THREADS, given.gpu)
-        found.append((case, *_compared(case, measured, given.gpu), time.monotonic() - start))
-        print(_line(*found[-1]), flush=True)
+        found = (case, *_compared(case, measured_apart(case, THREADS)), time.monotonic() - start)
+        print(_line(*found), flush=True)
         if case.role == "report":
-            save("train", [_row(*found[-1], given.gpu)])
-    save("train", _summary(given.gpu))
+            save("train", [_row(*found)])
+            reported = True
+    if reported:
+        save("train", _summary())
 
 
-def _compared(case: Case, measured: dict[str, int], gpu: bool) -> tuple[int, int]:
+def _compared(case: Case, measured: dict[str, int]) -> tuple[int, int]:
     """Return predicted and measured bytes above what is there before a model is loaded."""
-    if gpu:  # what torch allocates: no driver, no fragments
-        memory = case.predicted(_GPU)
-        return memory.peak - memory.overhead, measured["peak"]
     memory = case.predicted(Host(THREADS, THREADS, 64 << 30))
     return memory.peak - INTERPRETER, measured["peak"] - measured["baseline"]
 
@@ -163,27 +141,23 @@ def _line(case: Case, predicted: int, measured: int, seconds: float) -> str:
     return f"{case.role:6} {case.name:52} {figures}"
 
 
-def _row(case: Case, predicted: int, measured: int, seconds: float, gpu: bool) -> Row:
+def _row(case: Case, predicted: int, measured: int, seconds: float) -> Row:
     note = f"measured {measured / 1e9:.4f} GB, {check(predicted, measured).error:+.1%}"
-    return Row(_title(gpu), None, round(predicted / 1e9, 4), None, None, "GB", case.name, seconds, "within 10%", note)
+    return Row(_TITLE, None, round(predicted / 1e9, 4), None, None, "GB", case.name, seconds, "within 10%", note)
 
 
-def _title(gpu: bool) -> str:
-    return f"peak memory on {'GPU' if gpu else 'CPU'}, predicted against measured"
-
-
-def _summary(gpu: bool) -> list[Row]:
+def _summary() -> list[Row]:
     """Return the row that sums up all reported configurations once each was measured, be it over several runs."""
     stored = json.loads(results_of("train").read_text()) if results_of("train").is_file() else []
-    rows = {row["input"]: row for row in stored if row["name"] == _title(gpu)}
-    cases = [case for case in (GPU_CASES if gpu else CASES) if case.role == "report"]
+    rows = {row["input"]: row for row in stored if row["name"] == _TITLE}
+    cases = [case for case in CASES if case.role == "report"]
     if any(case.name not in rows for case in cases):
         return []
     told = [rows[case.name] for case in cases]
     errors = [abs(float(re.split(r"[ ,%]+", row["note"])[3])) for row in told]
     return [
         Row(
-            f"peak memory on {'GPU' if gpu else 'CPU'}, predictions within 10%",
+            "peak memory on CPU, predictions within 10%",
             None,
             sum(error <= 10 for error in errors),
             None,

@@ -20,7 +20,7 @@ _TINY = Shape("tiny", 1, 32, 64, 2, 1, 16, 600, tied=True)
 _TOKENS = 500  # random ids below this: the vocabulary itself may be larger
 
 
-def measured_apart(case: Case, threads: int, gpu: bool) -> dict[str, int]:
+def measured_apart(case: Case, threads: int) -> dict[str, int]:
     """Train `case` for three steps in a process of its own; return its peak and what was resident before.
 
     The process is forked from this one, which has imported everything and computed nothing: imports take ten seconds.
@@ -31,7 +31,7 @@ def measured_apart(case: Case, threads: int, gpu: bool) -> dict[str, int]:
     import metier.train.trainer
     import metier.train.tune  # noqa: F401
 
-    found: dict[str, int] = apart(measure, case, threads, gpu)
+    found: dict[str, int] = apart(measure, case, threads)
     return found
 
 
@@ -54,8 +54,8 @@ def _send(pipe: Any, function: Callable[..., Any], *arguments: Any) -> None:
     pipe.send(function(*arguments))
 
 
-def measure(case: Case, threads: int, gpu: bool) -> dict[str, int]:
-    """Train `case` in this process; return the peak and, on CPU, what was resident before a model was there."""
+def measure(case: Case, threads: int) -> dict[str, int]:
+    """Train `case` in this process; return the peak and what was resident before a model was there."""
     import torch
     import transformers
 
@@ -78,8 +78,8 @@ def measure(case: Case, threads: int, gpu: bool) -> dict[str, int]:
         if case.engine == "step":
             _train_step(case, Path(folder), threads)
         else:
-            _train_loop(case, gpu)
-        peak = torch.cuda.max_memory_allocated() if gpu else _peak()
+            _train_loop(case)
+        peak = _peak()
     return {"baseline": before, "peak": peak}
 
 
@@ -117,13 +117,12 @@ def _warm(transformers: Any, torch: Any) -> None:
     torch.optim.AdamW(network.parameters(), fused=True).step()
 
 
-def _train_loop(case: Case, gpu: bool) -> None:
+def _train_loop(case: Case) -> None:
     """Train with transformers' own forward and loss, and PEFT's adapters."""
     import torch
 
-    device = "cuda" if gpu else "cpu"
-    network = _network(case, device)
-    if case.method in ("lora", "qlora"):
+    network = _network(case)
+    if case.method == "lora":
         import peft
 
         config = peft.LoraConfig(r=case.rank, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -137,8 +136,8 @@ def _train_loop(case: Case, gpu: bool) -> None:
     optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
     for _ in range(STEPS):
         for _ in range(case.passes):
-            ids = torch.randint(0, _TOKENS, (case.micro, case.length), device=device)
-            with torch.autocast(device, torch.bfloat16, enabled=case.precision == "mixed"):
+            ids = torch.randint(0, _TOKENS, (case.micro, case.length))
+            with torch.autocast("cpu", torch.bfloat16, enabled=case.precision == "mixed"):
                 loss = network(input_ids=ids, labels=ids).loss
             loss.backward()
             del loss
@@ -147,31 +146,13 @@ def _train_loop(case: Case, gpu: bool) -> None:
         optimizer.zero_grad()
 
 
-def _network(case: Case, device: str) -> Any:
+def _network(case: Case) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM
 
-    dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
     config = config_of(case)
     config._attn_implementation = "sdpa"
-    if case.method == "qlora":
-        with tempfile.TemporaryDirectory() as folder:
-            with torch.device(device):
-                AutoModelForCausalLM.from_config(config, dtype=dtype).save_pretrained(folder)
-            torch.cuda.empty_cache()
-            four_bit = BitsAndBytesConfig(
-                load_in_4bit=True,
-                bnb_4bit_quant_type="nf4",
-                bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=torch.bfloat16,
-            )
-            network = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, quantization_config=four_bit, device_map={"": 0}
-            )
-        torch.cuda.reset_peak_memory_stats()
-        return network
-    with torch.device(device):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if case.precision == "bf16" else torch.float32)
 
 
 def _write_model(case: Case, folder: Path) -> None:
@@ -186,7 +167,7 @@ def _write_model(case: Case, folder: Path) -> None:
 
 def _train_step(case: Case, folder: Path, threads: int) -> None:
     """Train with the house's own step, through a workshop."""
-    from benchmarks.train.memory_steps import BaseModel, Texts
+    from benchmarks.train.given import BaseModel, Texts
     from metier.core import Host
     from metier.core.workshop import Workshop
     from metier.train import Cpt

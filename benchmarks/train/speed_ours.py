@@ -13,22 +13,12 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
+from benchmarks.train.given import BaseModel
 from benchmarks.train.peer_scripts.timed import Timed
 from metier.core import Host, Step, Work, Workshop
 from metier.core.chat import Message
-from metier.core.types import Conversation, Conversations, Model, Preference, Preferences
+from metier.core.types import Conversation, Conversations, Preference, Preferences
 from metier.train import Dpo, Sft
-
-
-class BaseModel(Step[Model]):
-    """A model folder that is there already."""
-
-    name: ClassVar[str] = "benchmark-speed-base"
-    at: str
-
-    def run(self, work: Work) -> None:
-        """Point to it."""
-        (work.folder / "model").symlink_to(self.at)
 
 
 class Rows(Step[Conversations]):

@@ -1,4 +1,4 @@
-"""Steps that hold what `benchmarks.train.memory` trains with: a model folder and random text."""
+"""Steps that hold what the benchmarks train: a model folder that is there already, and random text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metier.models.tiny import SENTENCES
 class BaseModel(Step[Model]):
     """A model folder that is there already."""
 
-    name: ClassVar[str] = "benchmark-memory-model"
+    name: ClassVar[str] = "benchmark-model"
     at: str = Field(description="the folder")
 
     def run(self, work: Work) -> None:
@@ -26,7 +26,7 @@ class BaseModel(Step[Model]):
 class Texts(Step[Documents]):
     """Documents of shuffled sentences, each longer than a row."""
 
-    name: ClassVar[str] = "benchmark-memory-texts"
+    name: ClassVar[str] = "benchmark-texts"
     tokens: int = Field(description="tokens in all, at least")
     length: int = Field(description="tokens of a row")
 
