@@ -1,4 +1,8 @@
-"""The engine on two Ray nodes of one core each, started here: what is made there is what is made here."""
+"""The engine on two Ray nodes of one core each, started here: what is made there is what is made here.
+
+Ray ends the process that asks it where it gives up one of its nodes, so ``test_engine_cluster.py`` runs these tests in
+a process of their own.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,39 +31,29 @@ pytestmark = pytest.mark.slow
 GIB = 1 << 30
 
 
-# A machine whose cores are busy answers late: Ray would call a node dead after 50 seconds, and end this very process.
-PATIENT = {"RAY_health_check_timeout_ms": "60000"}
-
-TELLS = """
-import sys
-if sys.stdin.read() != "done":
-    print("\\nThe tests' process has ended while the cluster of tests/corpus/test_engine_cluster.py ran. Ray ends it",
-          "without a word, with exit code 1, where a node does not answer for long.", file=sys.stderr)
-    print("Its logs: /tmp/ray/session_latest/logs. Run the file again on a machine that is less busy.", file=sys.stderr)
-"""
+# What Ray waits for is late where the cores are busy, and what it gives up it ends: a node, and this very process.
+PATIENT = {
+    "RAY_agent_register_timeout_ms": "180000",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_health_check_failure_threshold": "20",
+}
+STARTS = 3
 
 
 @pytest.fixture(scope="module")
-def told(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Have another process say so if this one is ended while the cluster runs."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
-        teller = subprocess.Popen([sys.executable, "-c", TELLS], stdin=subprocess.PIPE, text=True)
-    yield
-    teller.communicate("done")
-
-
-@pytest.fixture(scope="module")
-def cluster(told: None) -> Iterator[Any]:
+def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patched:
         for name, value in {"RAY_USAGE_STATS_ENABLED": "0", **PATIENT}.items():
             patched.setenv(name, value)
         utils = pytest.importorskip("ray.cluster_utils")
-        try:
-            cluster = started(utils)
-        except Exception as error:  # of many kinds, all of them timeouts on a busy machine
-            print(f"the cluster did not start, and is started again: {error!r}", file=sys.stderr)
-            cluster = started(utils)
+        for attempt in range(1, STARTS + 1):
+            try:
+                cluster = started(utils)
+                break
+            except Exception as error:  # of many kinds, all of them timeouts on a busy machine
+                print(f"the cluster did not start, attempt {attempt} of {STARTS}: {error!r}", file=sys.stderr)
+                if attempt == STARTS:
+                    raise
         yield cluster
         cluster.shutdown()
 
