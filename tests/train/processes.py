@@ -7,6 +7,7 @@ layout "given" it is the launcher's.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from metier.core.processes import Processes, to_be_said
 from metier.train import Dpo, Kto, Sft
 from metier.train.checkpoint import Cadence
 from metier.train.options import Method, Precision, TrainingStep
+from metier.train.trainer import PackedTrainer
 from metier.train.watch.options import Watch
 from tests.train.bench import HOST, Given, Pairs, Talks, Thumbs
 from tests.train.test_grpo import training as reinforcement
@@ -71,7 +73,8 @@ def lay_out(how: str, folder: Path) -> None:
 def training(name: str, base: Given) -> TrainingStep:
     """Return a training of passes that two processes cannot share evenly: sft, again on its model, dpo or kto.
 
-    A "watched" one is looked into before and at its end, and has rows set aside.
+    A "watched" one is looked into before and at its end, and has rows set aside. One that "returns" goes back to an
+    earlier step where its loss is not finite.
     """
     method: Method = "lora" if name.endswith("lora") else "freeze" if name.endswith("freeze") else "full"
     precision: Precision = "bf16" if "bf16" in name else "fp32"
@@ -79,6 +82,9 @@ def training(name: str, base: Given) -> TrainingStep:
     if "watched" in name:
         watch = Watch(forgetting="stop", forgotten_nats=90, repeated_share=1, unended_share=1, looks=1)
         watched = {"watch": watch, "validation_share": 0.25, "evaluations": 2}
+    if "returns" in name:
+        watched = {"watch": Watch(looks=0, not_finite="rollback", checkpoint_steps=2, rate_after_rollback=0.5)}
+        watched["scheduler"] = "constant"  # DeepSpeed leaves the step out, and the schedule with it
     if name.startswith("dpo"):
         return Dpo(
             base=base, pairs=Pairs(pairs=13), batch_pairs=4, learning_rate=1e-3, sequence_length=192, pass_tokens=100,
@@ -98,6 +104,26 @@ def training(name: str, base: Given) -> TrainingStep:
     )  # fmt: skip
 
 
+def break_in_step(which: int, what: str) -> None:
+    """Make the "loss" of the last process NaN in a step of every training, once, or its "gradient" infinite."""
+    compute, broken = PackedTrainer.compute_loss, set[int]()
+
+    def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = compute(self, *args, **kwargs)
+        here = Processes.here()
+        if not self.recording or self.state.global_step != which - 1 or id(self) in broken:
+            return loss
+        broken.add(id(self))
+        if here.rank != here.total - 1:
+            return loss
+        if what == "loss":
+            return loss * math.nan
+        loss.register_hook(lambda gradient: gradient * math.inf)
+        return loss
+
+    PackedTrainer.compute_loss = compute_loss  # type: ignore[method-assign]
+
+
 def end_after_step(last: int) -> None:
     """Send SIGTERM to the last of the processes at the end of an optimizer step."""
 
@@ -114,6 +140,9 @@ def main(arguments: Sequence[str]) -> None:
     folder, model, *words = arguments
     if asked := os.environ.get("METIER_TEST_END"):
         end_after_step(int(asked))
+    if asked := os.environ.get("METIER_TEST_BREAK"):
+        step, _, what = asked.partition(":")
+        break_in_step(int(step), what)
     for word in words:
         where, _, name = word.partition(":")
         lay_out(where.rpartition("/")[2], Path(folder))

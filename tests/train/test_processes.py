@@ -154,6 +154,37 @@ def test_preferences_are_validated_and_last_layers_trained_on_two_processes_as_o
 
 
 @pytest.mark.slow
+def test_a_loss_that_is_not_finite_on_one_process_takes_all_back_to_the_step_that_one_process_goes_back_to(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    code, said = launch(tmp_path, tiny_model_folder, "one:returns", processes=1, METIER_TEST_BREAK="3:loss")
+    assert code == 0, said
+    layouts = ("ddp", "zero-2", "zero-3", "fsdp2")
+    code, said = launch(tmp_path, tiny_model_folder, *(f"{way}:returns" for way in layouts), METIER_TEST_BREAK="3:loss")
+    assert code == 0, said
+    (alone,) = trained(tmp_path / "one").values()
+    for way in layouts:
+        (folder,) = trained(tmp_path / way).values()
+        record = Artifact(folder).record
+        assert record.figures["watch"]["rollbacks"] == [{"step": 3, "to": 2, "check": "not_finite"}]
+        one, two = losses(alone), losses(folder)
+        assert [str(loss) for loss in (one[2], two[2])] == ["None", "None"]  # JSON has no NaN
+        assert len(one) == len(two) == 4 and two[3] == pytest.approx(one[3], abs=1e-4)
+        assert largest_difference(weights(alone / "model"), weights(folder / "model")) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("way", "what"), [("ddp", "loss"), ("zero-2", "gradient"), ("zero-3", "loss"), ("fsdp2", "gradient")]
+)
+def test_what_is_not_finite_on_one_process_stops_all_with_one_message(
+    tiny_model_folder: Path, tmp_path: Path, way: str, what: str
+) -> None:
+    code, said = launch(tmp_path, tiny_model_folder, f"{way}:sft", METIER_TEST_BREAK=f"3:{what}")
+    assert code != 0 and said.count("error: the training diverged at step 3") == 1, said
+
+
+@pytest.mark.slow
 def test_grpo_says_on_two_processes_that_it_takes_slower_ways(tiny_model_folder: Path, tmp_path: Path) -> None:
     code, said = launch(tmp_path, tiny_model_folder, "ddp:grpo")
     assert code == 0 and said.count("on 2 processes answers are drawn by transformers") == 1, said

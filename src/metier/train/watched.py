@@ -162,7 +162,8 @@ class Watched(_Trainer):
         figures = self._of_all_processes(self.step_figures())
         norm = logs.get("grad_norm", 0.0)
         entry = {"step": step, "loss": loss, "grad_norm": norm, **figures}
-        if self.accelerator.optimizer_step_was_skipped:  # by the loss scaler
+        if self.args.fp16 and self.accelerator.optimizer_step_was_skipped:
+            # By the loss scaler. Without one DeepSpeed skips a step whose gradient is not finite too: that is a fault.
             entry["skipped"] = True
         self.state.log_history.append(entry)
         # To TensorBoard and its like, where METIER_REPORT_TO names one.
