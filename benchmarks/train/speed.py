@@ -28,6 +28,7 @@ from benchmarks.train.speed_material import FOLDER, LENGTH, MICRO, PAIRS, ROWS, 
 
 CORE = os.environ.get("METIER_BENCH_CORE", "1")
 RATE = 1e-5
+TRL_EPOCHS = 3  # its default; ours is 1
 _SCRIPTS = Path(__file__).parent / "peer_scripts"
 _SECONDS, _STEPS = 1200, 4  # of a case: the slowest took 5 minutes on an idle core
 _STEADY = 2  # last steps whose mean counts
@@ -183,14 +184,19 @@ def rows(found: dict[str, Measured | NotInstalled], what: Material) -> list[Row]
         for ours_name in {f"{case.task} {case.method} ours", f"{case.task} {case.method} ours, fp32" * fp32} - {""}:
             ours = found.get(ours_name)
             if isinstance(ours, Measured):
-                made.append(_row(case, theirs, ours, "fp32" if ours_name.endswith("fp32") else "auto", what))
+                precision = "fp32" if ours_name.endswith("fp32") else "auto"
+                for epochs in (1, TRL_EPOCHS) if case.task == "dpo" else (1,):
+                    made.append(_row(case, theirs, ours, precision, what, epochs))
     return made
 
 
-def _row(case: Case, theirs: Measured | NotInstalled, ours: Measured, precision: str, what: Material) -> Row:
+def _row(
+    case: Case, theirs: Measured | NotInstalled, ours: Measured, precision: str, what: Material, epochs: int
+) -> Row:
     tokens = tokens_of(case, what)
     setting = case.name.split(" ", 3)[3]
     name = f"training speed, {case.task} {case.method}, ours in {precision} beside {_VERSIONS[case.engine]} {setting}"
+    name += f", {epochs} epochs" if epochs > 1 else ""
     once = case.task == "dpo"
     text = (
         what.told if not once else f"{PAIRS} preference pairs, {what.pair_tokens} tokens with the prompt counted twice"
@@ -198,8 +204,11 @@ def _row(case: Case, theirs: Measured | NotInstalled, ours: Measured, precision:
     unit, bar = "tokens/CPU second", _bar(case, precision)
     if isinstance(theirs, NotInstalled):
         return Row(name, case.engine, round(tokens / ours.cpu, 1), None, None, unit, text, ours.cpu, bar, theirs.reason)
-    # What is done once before the first step is part of an epoch: the reference's log-probabilities.
-    seconds = ours.cpu + ours.prepared * once, theirs.cpu + theirs.prepared * ("precomputed" in case.name)
+    # What is done once before the first step serves all epochs: the reference's log-probabilities.
+    seconds = (
+        ours.cpu + ours.prepared * once / epochs,
+        theirs.cpu + theirs.prepared * ("precomputed" in case.name) / epochs,
+    )
     note = f"loss {ours.first_loss:.4f} and {theirs.first_loss:.4f} at the first step"
     if once:
         note += f"; without the reference's pass {tokens / ours.cpu:.1f} and {tokens / theirs.cpu:.1f}"
