@@ -64,6 +64,23 @@ def conversation(index: int, rng: random.Random) -> Conversation:
     return Conversation(f"c{index}", messages, "test", split="test" if index % 10 == 9 else "train")
 
 
+class Channels(Step[Documents]):
+    """Documents of 2 to 60 words from two channels, one of another kind of text."""
+
+    name: ClassVar[str] = "test-channels"
+    documents: int = 40
+
+    def run(self, work: Work) -> None:
+        rng = random.Random(0)
+        made = []
+        for i in range(self.documents):
+            words = WORDS if i % 3 else ["SELECT", "FROM", "WHERE", "AND"]
+            text = " ".join(rng.choices(words, k=rng.randrange(2, 60)))
+            channel = "domain" if i % 3 else "general"
+            made.append(Document(f"d{i}", text, "test", split="train", channel=channel))
+        work.count("document", len(made), Documents.write(work.folder, made), made={"document": len(made)})
+
+
 class Talks(Step[Conversations]):
     """Conversations, a tenth of them not for training."""
 

@@ -18,12 +18,13 @@ from typing import Any
 from metier.core import Progress, Workshop
 from metier.core.errors import Problem
 from metier.core.processes import Processes, to_be_said
-from metier.train import Dpo, Kto, Sft
+from metier.corpus.pack import Pack
+from metier.train import Cpt, Dpo, Kto, Sft
 from metier.train.checkpoint import Cadence
 from metier.train.options import Method, Precision, TrainingStep
 from metier.train.trainer import PackedTrainer
 from metier.train.watch.options import Watch
-from tests.train.bench import HOST, Given, Pairs, Talks, Thumbs
+from tests.train.bench import HOST, Channels, Given, Pairs, Talks, Thumbs
 from tests.train.test_grpo import training as reinforcement
 
 FSDP2 = {
@@ -71,7 +72,7 @@ def lay_out(how: str, folder: Path) -> None:
 
 
 def training(name: str, base: Given) -> TrainingStep:
-    """Return a training of passes that two processes cannot share evenly: sft, again on its model, dpo or kto.
+    """Return a training of passes that two processes cannot share evenly: cpt, sft, again on its model, dpo or kto.
 
     A "watched" one is looked into before and at its end, and has rows set aside. One that "returns" goes back to an
     earlier step where its loss is not finite.
@@ -97,6 +98,11 @@ def training(name: str, base: Given) -> TrainingStep:
         )  # fmt: skip
     if name == "grpo":
         return reinforcement(Path(base.at), steps=2)
+    if name == "cpt":
+        return Cpt(
+            base=base, packed=Pack(corpus=Channels(), model=base, sequence_length=64), batch_tokens=320, epochs=1,
+            learning_rate=1e-3, precision="fp32",
+        )  # fmt: skip
     base_of = training("sft", base) if name == "again" else base
     return Sft(
         base=base_of, data=(Talks(rows=40),), batch_rows=9, learning_rate=1e-3, sequence_length=192, pass_tokens=192,

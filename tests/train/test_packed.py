@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 
-from metier.core import Artifact, Mistake, Step, Work, Workshop
+from metier.core import Artifact, Mistake, Workshop
 from metier.core.tokens import Attention, PackedWindow, Tokens, document_end
-from metier.core.types import Document, Documents
+from metier.core.types import Document
 from metier.corpus.pack import Pack
 from metier.models.tiny import TinyModel
 from metier.train import Cpt
@@ -26,26 +25,9 @@ from metier.train.packing import Group, Window, window_of
 from metier.train.trainer import Settings
 from metier.train.tune import tune
 from metier.train.watch.options import Watch
-from tests.train.bench import HOST, WORDS, Given, Interrupting, Texts, same, weights, work_in
+from tests.train.bench import HOST, Channels, Given, Interrupting, Texts, same, weights, work_in
 
 SETTINGS = Settings(learning_rate=1e-3, warmup=0.1, weight_decay=0.0, seed=0)
-
-
-class Channels(Step[Documents]):
-    """Documents of 2 to 60 words from two channels, one of another kind of text."""
-
-    name: ClassVar[str] = "test-channels"
-    documents: int = 40
-
-    def run(self, work: Work) -> None:
-        rng = random.Random(0)
-        made = []
-        for i in range(self.documents):
-            words = WORDS if i % 3 else ["SELECT", "FROM", "WHERE", "AND"]
-            text = " ".join(rng.choices(words, k=rng.randrange(2, 60)))
-            channel = "domain" if i % 3 else "general"
-            made.append(Document(f"d{i}", text, "test", split="train", channel=channel))
-        work.count("document", len(made), Documents.write(work.folder, made), made={"document": len(made)})
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def launch(folder: Path, model: Path, *words: str, processes: int = 2, **variabl
 
 def trained(workshop: Path) -> dict[str, Path]:
     """Return the folders of the trainings in a workshop, by their names in the workshop."""
-    return {path.name: path for step in ("sft", "dpo", "kto") for path in workshop.glob(f"{step}-*")}
+    return {path.name: path for step in ("cpt", "sft", "dpo", "kto") for path in workshop.glob(f"{step}-*")}
 
 
 def losses(folder: Path) -> list[float]:
@@ -63,11 +63,17 @@ def losses(folder: Path) -> list[float]:
     return [event["loss"] for event in Artifact(folder).events("log")]
 
 
+def figures(folder: Path) -> list[dict[str, float]]:
+    """Return all that is told of each step."""
+    events = Artifact(folder).events("log")
+    return [{name: value for name, value in event.items() if name not in ("time", "kind")} for event in events]
+
+
 @pytest.fixture(scope="module")
 def alone(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workshop in which one process trained."""
     folder = tmp_path_factory.mktemp("alone")
-    code, said = launch(folder, tiny_model_folder, "one:again", "one:dpo-lora", processes=1)
+    code, said = launch(folder, tiny_model_folder, "one:cpt", "one:again", "one:dpo-lora", processes=1)
     assert code == 0 and "Setting accelerator to CPU" not in said, said
     return folder / "one"
 
@@ -78,6 +84,7 @@ def assert_same(alone: Path, several: Path, count: int) -> None:
     assert set(two) <= set(one) and len(two) == count
     for name in two:
         assert losses(two[name]) == pytest.approx(losses(one[name]), abs=1e-4) and len(losses(one[name])) > 1
+        assert figures(two[name]) == [pytest.approx(told, abs=1e-3) for told in figures(one[name])]
         assert largest_difference(weights(one[name] / "model"), weights(two[name] / "model")) < 1e-4
 
 
@@ -85,9 +92,10 @@ def assert_same(alone: Path, several: Path, count: int) -> None:
 def test_data_parallel_and_fsdp2_give_the_losses_and_weights_of_one_process(
     tiny_model_folder: Path, alone: Path, tmp_path: Path
 ) -> None:
-    code, said = launch(tmp_path, tiny_model_folder, "ddp:sft", "ddp:dpo-lora", "fsdp2:sft", "fsdp2:dpo-lora")
+    words = ("ddp:cpt", "ddp:sft", "ddp:dpo-lora", "fsdp2:sft", "fsdp2:dpo-lora")
+    code, said = launch(tmp_path, tiny_model_folder, *words)
     assert code == 0, said
-    assert_same(alone, tmp_path / "ddp", 2)
+    assert_same(alone, tmp_path / "ddp", 3)
     assert_same(alone, tmp_path / "fsdp2", 2)
 
 

@@ -24,6 +24,7 @@ from metier.train.tune import tune
 from metier.train.watched import Watched
 from tests.train.bench import (
     HOST,
+    Channels,
     Given,
     Interrupting,
     Pairs,
@@ -36,7 +37,6 @@ from tests.train.bench import (
     weights,
     work_in,
 )
-from tests.train.test_packed import Channels
 
 SETTINGS = Settings(learning_rate=1e-3, warmup=0.1, weight_decay=0.01, seed=0)
 RANDOM: dict[str, Any] = {"dropout": 0.1, "neftune_noise_alpha": 5.0}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -192,6 +192,18 @@ def from_first(work: Callable[[], Value]) -> Value:
 def of_first(value: Value) -> Value:
     """Return on all processes what the first one gives."""
     return from_first(lambda: value)
+
+
+def added_up(sums: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Return the sums of all processes by name, added up place by place; a process need not have every name."""
+    told: list[Any] = [sums]
+    if _joined():
+        told = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(told, dict(sums))
+    found: dict[str, list[float]] = {}
+    for name, values in (item for one in told for item in one.items()):
+        found[name] = [a + b for a, b in zip(found[name], values, strict=True)] if name in found else list(values)
+    return found
 
 
 def barrier() -> None:

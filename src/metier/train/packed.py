@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from metier.core.permutation import Permutation
 from metier.core.tokens import Attention, PackedWindow, Tokens
+from metier.train.distributed import added_up
 from metier.train.packing import NOT_TRAINED, Block, Window
 from metier.train.schedule import Parts, Schedule
 from metier.train.trainer import PackedTrainer
@@ -234,6 +235,7 @@ class ChannelTrainer(PackedTrainer):
 
     def step_figures(self) -> dict[str, float]:
         """Return the mean loss of the last step's tokens of each channel, in nats."""
-        found = {f"loss_{name}": nats / count for name, (nats, count) in sorted(self._sums.items()) if count}
+        sums = added_up(self._sums)
         self._sums.clear()
+        found = {f"loss_{name}": nats / count for name, (nats, count) in sorted(sums.items()) if count}
         return {} if set(found) == {f"loss_{_NO_CHANNEL}"} else found

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from metier.train.collate import EMPTY, collate
+from metier.train.distributed import added_up
 from metier.train.packing import Group, Row, Window, window_of
 from metier.train.reference import Nats, reference_of
 from metier.train.trainer import PackedTrainer
@@ -134,15 +135,16 @@ class UnpairedTrainer(PackedTrainer):
         """
         gained_R, good_R, tokens_R = torch.cat(self._seen, dim=1)
         self._seen.clear()
-        good = good_R > 0
-        # "lost" is there in every step, because processes take its mean: a step without good answers lost nothing.
-        lost = 0.0 - float(gained_R[good].sum() / tokens_R[good].sum().clamp(min=1))  # no "-0" where none was
-        figures = {"divergence": self._divergence, "lost": lost}
-        if bool(good.any()):
-            figures["good"] = float(gained_R[good].mean())
-        if not bool(good.all()):
-            figures["bad"] = float(gained_R[~good].mean())
-        return figures
+        sums = added_up(
+            {
+                kind: [float(gained_R[own].sum()), float(tokens_R[own].sum()), float(own.sum())]
+                for kind, own in (("good", good_R > 0), ("bad", good_R <= 0))
+            }
+        )
+        gained, tokens, _ = sums["good"]
+        # A step without good answers lost nothing, and not "-0".
+        figures = {"divergence": self._divergence, "lost": 0.0 - gained / max(1.0, tokens)}
+        return figures | {kind: gained / answers for kind, (gained, _, answers) in sums.items() if answers}
 
     def _sums(self, inputs: dict[str, Any]) -> list[float]:
         with self.compute_loss_context_manager():

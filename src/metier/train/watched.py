@@ -159,7 +159,7 @@ class Watched(_Trainer):
         if loss is None:
             return
         step = self.state.global_step
-        figures = self._of_all_processes(self.step_figures())
+        figures = self.step_figures()
         norm = logs.get("grad_norm", 0.0)
         entry = {"step": step, "loss": loss, "grad_norm": norm, **figures}
         if self.args.fp16 and self.accelerator.optimizer_step_was_skipped:
@@ -176,15 +176,8 @@ class Watched(_Trainer):
             self.work.event("log", step=step, of=self.state.max_steps, **passed, **rounded)
         self.guard.after_step(entry)
 
-    def _of_all_processes(self, figures: dict[str, float]) -> dict[str, float]:
-        """Return the means over the processes of what may stop the training: all have to stop at the same step."""
-        if self.args.world_size > 1 and "lost" in figures:
-            lost = torch.tensor(figures["lost"], device=self.args.device)
-            figures["lost"] = float(self.accelerator.gather(lost).mean())
-        return figures
-
     def step_figures(self) -> dict[str, float]:
-        """Return what else the last optimizer step is judged by, besides its loss."""
+        """Return what else the last optimizer step is judged by, besides its loss: of all processes, and on all."""
         return {}
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
