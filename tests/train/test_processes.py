@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -25,6 +26,8 @@ from metier.train.options import Settings
 from metier.train.plan import Job, Layout, find_shape, lay_out, machine_of
 from metier.train.plan.launch import accelerate_line
 from metier.train.plan.write import write_plan
+from metier.train.reference import reference_of
+from metier.train.reinforce import TRACES
 from metier.train.validation import Validation
 from tests.train.bench import HOST, largest_difference, weights
 from tests.train.processes import zero
@@ -196,6 +199,9 @@ def test_what_is_not_finite_on_one_process_stops_all_with_one_message(
 def test_grpo_says_on_two_processes_that_it_takes_slower_ways(tiny_model_folder: Path, tmp_path: Path) -> None:
     code, said = launch(tmp_path, tiny_model_folder, "ddp:grpo")
     assert code == 0 and said.count("on 2 processes answers are drawn by transformers") == 1, said
+    (made,) = map(Artifact, (tmp_path / "ddp").glob("grpo-*"))
+    kept = (made.folder / TRACES).read_text().splitlines()
+    assert len(kept) == made.record.figures["answers"] == 16  # those of all processes
 
 
 @pytest.mark.slow
@@ -330,3 +336,30 @@ def test_the_layout_is_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(tmp_path / "none.json"))
     with pytest.raises(Mistake, match="cannot be read"):
         layout()
+
+
+@pytest.mark.parametrize("wish", ["fp32", "auto"])
+def test_the_recipe_says_the_number_format_and_not_the_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: Literal["fp32", "auto"]
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    monkeypatch.setattr("metier.train.adapt.bf16_pays", lambda host: True)
+    made = arguments(trl.SFTConfig, tmp_path, 10, 1, Settings(1e-3, 0.1, 0.0, 0, precision=wish), HOST)
+    assert made.mixed_precision == {"fp32": "no", "auto": "bf16"}[wish]
+
+
+def test_trained_weights_are_never_taken_for_the_reference(tmp_path: Path) -> None:
+    checkpoints = SimpleNamespace(folder=tmp_path, fingerprint="f")
+    settings = SimpleNamespace(precision="fp32")
+    trainer: Any = SimpleNamespace(
+        loaded=True,
+        model=torch.nn.Linear(1, 1),
+        checkpoints=checkpoints,
+        settings=settings,
+        work=SimpleNamespace(host=HOST),
+    )
+    with pytest.raises(Mistake, match="the reference of this training is gone"):
+        reference_of(trainer, lambda window: {})
+    kept = {"fingerprint": "f", "number format": "fp32", "nats": {"a": [1.0]}}
+    (tmp_path / "reference.json").write_text(json.dumps(kept))
+    assert reference_of(trainer, lambda window: {}) == {"a": [1.0]}

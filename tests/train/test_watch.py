@@ -64,11 +64,14 @@ def test_a_loss_or_gradient_that_is_not_finite_is_found_at_once(value: float) ->
     assert looked(NotFinite(), steps([2.0, 2.0])) == []
 
 
-def test_steps_that_a_loss_scaler_skips_count_only_when_twenty_come_in_a_row() -> None:
+def test_steps_that_a_loss_scaler_skips_count_where_it_has_halved_more_often_than_it_can() -> None:
     skipped = [Told(at, 2.0, math.inf, skipped=True) for at in range(1, 20)]
     assert looked(NotFinite(), skipped) == []
     assert [one.step for one in looked(NotFinite(), [*skipped, Told(20, 2.0, math.inf, skipped=True)])] == [20]
-    assert looked(NotFinite(), [*skipped, Told(20, 2.0, 1.0), *skipped]) == []
+    rare = [Told(at, 2.0, 1.0 if at % 40 else math.inf, skipped=at % 40 == 0) for at in range(1, 801)]
+    assert [one.step for one in looked(NotFinite(), rare)] == [800]  # one bad row in forty
+    usual = [Told(at, 2.0, 1.0 if at % 1500 else math.inf, skipped=at % 1500 == 0) for at in range(1, 30_001)]
+    assert looked(NotFinite(), usual) == []
 
 
 def test_a_spike_is_judged_by_median_and_median_absolute_deviation() -> None:
@@ -121,6 +124,14 @@ def test_the_loss_of_pairs_may_rise_by_as_much_as_it_is() -> None:
     assert len(looked(Divergence(1.0, pairs=True), steps([0.69] * 10 + [1.75] * 10))) == 1
 
 
+def test_a_loss_that_can_only_double_diverges_by_a_third() -> None:
+    """That of KTO begins at 0.5 and is 1 where nothing of the reference is left."""
+    assert looked(Divergence(1.0, pairs=True), steps([0.5] * 10 + [1.0] * 40)) == []  # else nothing would be shown here
+    assert len(looked(Divergence(1.0, pairs=True, doubles=True), steps([0.5] * 10 + [0.7] * 10))) == 1
+    assert len(looked(Divergence(1.0, pairs=True, doubles=True), steps([0.5, *[0.9] * 10]))) == 1
+    assert looked(Divergence(1.0, pairs=True, doubles=True), steps([0.5] * 10 + [0.6] * 40)) == []
+
+
 def test_a_gradient_leaps_beyond_so_many_times_its_median() -> None:
     norms = [1.0] * 30
     assert looked(Gradient(10), steps([2.0] * 31, [*norms, 9.9])) == []
@@ -140,6 +151,9 @@ def test_chosen_answers_are_judged_by_the_mean_of_ten_steps_with_a_warning_half_
     assert (half.warns_only, half.step) == (True, 7)  # mean of 0 .. 1.2 is 0.6
     assert (stop.warns_only, stop.step) == (False, 11)  # mean of 0.2 .. 2.0 is 1.1; of 0 .. 1.8 it was 0.9
     assert looked(Unlikely(1.0), [one._replace(lost=None) for one in told]) == []
+    rare = [one._replace(lost=one.lost if at % 5 == 4 else None) for at, one in enumerate(told)]
+    half, stop, *_ = looked(Unlikely(1.0), rare)
+    assert (half.step, stop.step) == (5, 10)  # steps without chosen answers dilute nothing
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -226,6 +240,7 @@ def guard_of(folder: Path, watch: Watch) -> Guard:
         settings=SimpleNamespace(watch=watch),
         supervised=True,
         most_lost=None,
+        doubles=False,
         state=SimpleNamespace(global_step=0, max_steps=100, log_history=[], best_metric=None),
         checkpoints=Checkpoints(folder / "checkpoints", Identity({}, {}, {})),
         accelerator=SimpleNamespace(wait_for_everyone=lambda: None),

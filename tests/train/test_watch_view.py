@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "sft-0123456789abcdef"
     folder.mkdir()
     look = {"text": 3.7, "replies": 0.6, "repeated": 0.05, "unended": 0.5, "seconds": 1.0}
-    text = line("samples", step=0, samples=SAMPLES) + line("look", step=0, **look)
+    text = line("begun") + line("samples", step=0, samples=SAMPLES) + line("look", step=0, **look)
     text += line("training", of=40, tokens=4000) + line("validation", step=0, loss=2.6)
     text += "".join(log(step, 3 - step / 20, loss_manual=2.0, loss_general=3.0) for step in range(1, 31))
     text += line("look", step=20, **{**look, "replies": 1.3}) + line("validation", step=20, loss=1.9)
@@ -134,14 +134,14 @@ def test_steps_done_again_after_a_kill_count_once(run: Path) -> None:
 
 def test_an_attempt_that_left_no_checkpoint_does_not_count(run: Path) -> None:
     with (run / "events.jsonl").open("a") as out:
-        out.write(line("validation", step=0, loss=2.7) + line("training", of=40, tokens=4000) + log(1, 3.0))
+        out.write(line("begun") + line("validation", step=0, loss=2.7) + log(1, 3.0))
     seen = Seen(run)
     seen.read()
     assert (seen.step, len(seen.steps), seen.validation) == (1, 1, {0: 2.7})
     assert not seen.findings
     assert seen.samples is None
     with (run / "events.jsonl").open("a") as out:
-        out.write(log(2) + line("resume", step=1, of=40) + line("training", of=40, tokens=4000) + log(2, 2.5))
+        out.write(log(2) + line("resume", step=1, of=40) + log(2, 2.5))
     seen.read()
     assert (seen.curve("loss"), seen.resumed) == ([(1, 3.0), (2, 2.5)], [1])
 

@@ -106,6 +106,8 @@ def arguments(
         disable_tqdm=True,
         **looked_at,
     )
+    # The recipe decides: transformers would take float32 for no word at all and ask the launcher's variables.
+    made.mixed_precision = "no" if precision == "fp32" else precision
     # Several GPUs in one process would mean torch's DataParallel, which TRL refuses: one is used, see `Watched.watch`.
     made._n_gpu = min(made.n_gpu, 1)
     return made

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field, model_validator
 
-from metier.core import Artifact, Estimate, Host, Mistake, Step, Work
+from metier.core import Estimate, Host, Mistake, Step, Work
 from metier.core.tokens import Tokens, document_end, vocabulary_digest
 from metier.core.types import TRAIN, Document, Documents, Model
+from metier.train.attempt import counted_steps
 from metier.train.memory import config_in, estimate_of, pass_tokens
 from metier.train.options import Settings, TrainingStep
 from metier.train.packing import Group, Row, cut, optimizer_batches
@@ -205,13 +206,11 @@ def count_drawn(work: Work, field: str, drawn: Drawn) -> None:
 
 def channel_losses(work: Work) -> dict[str, dict[str, float]]:
     """Return each channel's mean loss over the first and the last tenth of the steps, in nats, from the events."""
-    # A killed attempt logged steps that were done again.
-    steps = {event["step"]: event for event in Artifact(work.folder).events("log")}
     losses: dict[str, list[float]] = {}
-    for _, event in sorted(steps.items()):
-        for name in event:
-            if name.startswith("loss_"):
-                losses.setdefault(name.removeprefix("loss_"), []).append(event[name])
+    for event in counted_steps(work.folder):
+        for name, value in event.items():
+            if name.startswith("loss_") and value is not None:
+                losses.setdefault(name.removeprefix("loss_"), []).append(value)
     tenths = {name: max(1, len(values) // 10) for name, values in losses.items()}
     return {
         name: {

@@ -194,14 +194,19 @@ def of_first(value: Value) -> Value:
     return from_first(lambda: value)
 
 
+def of_all(value: Value) -> list[Value]:
+    """Return what each process gives, in their order, on all of them."""
+    if not _joined():
+        return [value]
+    told: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(told, value)
+    return told
+
+
 def added_up(sums: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
     """Return the sums of all processes by name, added up place by place; a process need not have every name."""
-    told: list[Any] = [sums]
-    if _joined():
-        told = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(told, dict(sums))
     found: dict[str, list[float]] = {}
-    for name, values in (item for one in told for item in one.items()):
+    for name, values in (item for one in of_all(dict(sums)) for item in one.items()):
         found[name] = [a + b for a, b in zip(found[name], values, strict=True)] if name in found else list(values)
     return found
 

@@ -25,7 +25,7 @@ class Dpo(TrainingStep):
     """
 
     name: ClassVar[str] = "dpo"
-    version: ClassVar[int] = 2  # the reference is worked out in the number format of the training
+    version: ClassVar[int] = 3  # all pairs of a prompt are set aside for validation, or none
     extras: ClassVar[tuple[str, ...]] = ("train",)
 
     base: Step[Model] = Field(description="the model to start from, which is the reference too")
@@ -67,12 +67,12 @@ class Dpo(TrainingStep):
         from metier.train.preference import Objective, PreferenceTrainer
         from metier.train.schedule import schedule
         from metier.train.tune import tune
-        from metier.train.validation import set_aside, validation_windows
+        from metier.train.validation import prompt_of, set_aside, validation_windows
 
         base = work.made(self.base).model_folder
         tokenizer = load_tokenizer(base)
         found = self._groups(work, list(work.made(self.pairs).rows()), tokenizer)
-        groups, validation = set_aside(found, self.validation_share, self.seed, lambda group: group.rows[0].name)
+        groups, validation = set_aside(found, self.validation_share, self.seed, lambda group: prompt_of(group.rows[0]))
         if validation:
             work.count("row", 2 * len(found), 2 * len(groups), {"set aside for validation": 2 * len(validation)})
         epochs = []

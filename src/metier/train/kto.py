@@ -29,6 +29,7 @@ class Kto(TrainingStep):
     """
 
     name: ClassVar[str] = "kto"
+    version: ClassVar[int] = 2  # all answers to a prompt are set aside for validation, or none
     extras: ClassVar[tuple[str, ...]] = ("train",)
 
     base: Step[Model] = Field(description="the model to start from, which is the reference too")
@@ -58,12 +59,12 @@ class Kto(TrainingStep):
         from metier.train.schedule import schedule
         from metier.train.tune import tune
         from metier.train.unpaired import Judged, UnpairedTrainer
-        from metier.train.validation import set_aside, validation_windows
+        from metier.train.validation import prompt_of, set_aside, validation_windows
 
         base = work.made(self.base).model_folder
         tokenizer = load_tokenizer(base)
         found = self._rows(work, list(work.made(self.judgements).rows()), tokenizer)
-        rows, validation = set_aside(list(found.rows), self.validation_share, self.seed, lambda row: row.name)
+        rows, validation = set_aside(list(found.rows), self.validation_share, self.seed, prompt_of)
         if validation:
             work.count("row", len(found.rows), len(rows), {"set aside for validation": len(validation)})
         check_kinds([found.good[row.name] for row in rows], "too long ones, and those for validation, are left out")

@@ -41,7 +41,7 @@ class PreferenceTrainer(Packed, trl.DPOTrainer):
         super().__init__(network, *args)
         if hasattr(network, "peft_config") and "ref" in network.peft_config:
             network.delete_adapter("ref")  # TRL's copy of the adapter: the reference here is the base without one
-        self.objective, self.most_lost = objective, most_lost
+        self.objective, self.most_lost, self.doubles = objective, most_lost, objective.loss == "apo_zero"
         self.reference: dict[str, list[float]] = {}
         self._seen: list[torch.Tensor] = []
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from metier.core import Mistake
 from metier.core.files import write_json_atomic
 from metier.train.adapt import precision_on
 from metier.train.packing import Window
@@ -22,6 +23,9 @@ def reference_of(trainer: Packed, read: Callable[[Window], Nats]) -> dict[str, l
 
     Args:
         read: returns those of a window's rows; called without gradients, the adapter off, in evaluation mode.
+
+    Raises:
+        Mistake: it has to be worked out, and the weights are no longer those of the base.
     """
     path, fingerprint = trainer.checkpoints.folder / "reference.json", trainer.checkpoints.fingerprint
     number_format = precision_on(trainer.work.host, trainer.settings.precision)
@@ -30,6 +34,12 @@ def reference_of(trainer: Packed, read: Callable[[Window], Nats]) -> dict[str, l
         if kept["fingerprint"] == fingerprint and kept.get("number format", number_format) == number_format:
             nats: dict[str, list[float]] = kept["nats"]
             return nats
+    if trainer.loaded and not hasattr(trainer.model, "peft_config"):
+        raise Mistake(
+            "the reference of this training is gone: a checkpoint's weights are loaded, and those of the base are not",
+            found=f"{path}: {'of another number format' if path.is_file() else 'not there'}",
+            hint=f"set the precision it began with, or remove {path.parent} to begin anew",
+        )
     trainer.model.eval()
     found: dict[str, list[float]] = {}
     windows = [*trainer.validation.windows, *trainer.schedule.windows]

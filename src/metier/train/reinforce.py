@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import trl
 
-from metier.core import Artifact, Failure, Mistake, Work
+from metier.core import Failure, Mistake, Work
 from metier.core.files import write_json_atomic
 from metier.core.progress import Bar
 from metier.core.scorers import scorer_for
@@ -23,8 +23,9 @@ from metier.core.types import Conversation
 from metier.train.adapt import plain_network_for, precision_on
 from metier.train.adapter import keep_adapter, merged
 from metier.train.arguments import arguments, is_first_process, may_leave_out
+from metier.train.attempt import BEGUN, counted_steps, events_of
 from metier.train.checkpoint import Checkpoints, step_of
-from metier.train.distributed import from_first, layout
+from metier.train.distributed import from_first, layout, of_all
 from metier.train.identity import identity_of
 from metier.train.network import head_terms, load_tokenizer
 from metier.train.prompts import asked, check_lengths, digest_of, fingerprint, first_prompts, order
@@ -150,8 +151,10 @@ class RewardTrainer(Watched, trl.GRPOTrainer):
             found.append(score.value)
             line = {"step": self.state.global_step, "row": conversation.id, "reward": score.value}
             lines.append(json.dumps({**line, "reason": score.reason, "answer": answer}, ensure_ascii=False))
-        with (self.work.folder / TRACES).open("a", encoding="utf-8") as out:
-            out.write("".join(line + "\n" for line in lines))
+        told = [line for lines in of_all(lines) for line in lines]
+        if self.is_world_process_zero():
+            with (self.work.folder / TRACES).open("a", encoding="utf-8") as out:
+                out.write("".join(line + "\n" for line in told))
         return found
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *others: Any, **more: Any) -> Any:
@@ -274,7 +277,9 @@ def _train(network: Any, tokenizer: Any, prompts: Sequence[Conversation], option
         trainer.look_with(tokenizer, [], drawn, first_prompts(tokenizer, prompts))
         resume = from_first(trainer.checkpoints.newest)
         before = step_of(resume) if resume else 0
-        if resume is not None:
+        if resume is None:
+            work.event(BEGUN)
+        else:
             work.event("resume", step=before, of=options.steps)
             work.say(f"going on from step {before} of {options.steps}")
         forget_traces(work.folder / TRACES, before)
@@ -283,16 +288,18 @@ def _train(network: Any, tokenizer: Any, prompts: Sequence[Conversation], option
         start = time.monotonic()
         trainer.run(resume)
         seconds = time.monotonic() - start
-    steps = {event["step"]: event for event in Artifact(work.folder).events("log")}
-    logged = [event for _, event in sorted(steps.items())]
+    logged = counted_steps(work.folder)
     return {
         "steps": options.steps,
         "answers": options.steps * options.prompts_per_step * options.generations,
-        **{name: ends_of([event[name] for event in logged if name in event]) for name in ("reward", "groups_alike")},
+        **{
+            name: ends_of([event[name] for event in logged if event.get(name) is not None])
+            for name in ("reward", "groups_alike")
+        },
         "seconds_per_step": round(seconds / max(1, options.steps - before), 3),
         "peak_memory_bytes": peak_memory_bytes(work.host),
         "watch": watched_figures(work, trainer.guard),
-        "checkpoints_resumed_from": [event["step"] for event in Artifact(work.folder).events("resume")],
+        "checkpoints_resumed_from": [event["step"] for event in events_of(work.folder, "resume")],
     }
 
 

@@ -42,6 +42,10 @@ class Schedule(NamedTuple):
         """Tokens that carry loss."""
         return sum(window.trained for window in self.windows)
 
+    def trained_in(self, steps: int) -> int:
+        """Return the tokens that carry loss in so many optimizer steps from the first."""
+        return sum(window.trained for window in self.windows[: steps * self.accumulate])
+
     @property
     def tokens_by_step(self) -> list[int]:
         """Tokens computed up to and with each optimizer step, from 0 before the first."""

@@ -95,6 +95,7 @@ class Packed(Watched):
         self.schedule, self.bar = schedule, bar
         self.validation = Validation(self, validation, folder)
         self.tokens_by_step = schedule.tokens_by_step
+        self.loaded = False  # a checkpoint's weights, before `prepare`
         self.recording = True  # off where a loss is worked out that is none of the training's
         alpha = settings.neftune_noise_alpha
         self.noise = Noise(network.get_input_embeddings(), alpha) if alpha else None
@@ -110,6 +111,7 @@ class Packed(Watched):
         """Let the trainer cut and wrap the model; what needs it so is done right then. Called by `train`."""
         made = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
         if layout() != "whole":
+            self.loaded = resume_from_checkpoint is not None
             self.prepare()
             if resume_from_checkpoint is None:
                 rehearse_cut(self, self.schedule.windows[longest(self.schedule.windows)])

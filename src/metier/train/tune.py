@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from metier.core import Artifact, Failure, Work
+from metier.core import Failure, Work
 from metier.core.files import write_json_atomic
 from metier.train.adapt import network_for, precision_on
 from metier.train.adapter import keep_adapter, merged, rows_of
 from metier.train.allocator import give_back, heap_of, return_freed_memory
 from metier.train.arguments import is_first_process
+from metier.train.attempt import BEGUN, events_of
 from metier.train.checkpoint import step_of
 from metier.train.distributed import from_first, layout, threads, together
 from metier.train.network import load_tokenizer
@@ -120,6 +121,8 @@ def _train(
             return trainer
 
         trainer, resume, seen = _begun(made, schedule, settings, work, folder)
+        if resume is None:
+            work.event(BEGUN)
         trainer.look_with(tokenizer, schedule.windows, schedule.tokens)
         before = 0
         if resume is None:
@@ -250,9 +253,9 @@ def _figures(work: Work, trainer: Packed, schedule: Schedule, tokens_per_second:
     return {
         "steps": trainer.state.global_step,
         "tokens": schedule.tokens_by_step[trainer.state.global_step],
-        "trained_tokens": schedule.trained,
+        "trained_tokens": schedule.trained_in(trainer.state.global_step),
         "tokens_per_second": round(tokens_per_second, 1),
         "train_loss": {"first": round(history[0], 4), "last": round(sum(last) / len(last), 4)},
         "peak_memory_bytes": peak_memory_bytes(work.host),
-        "checkpoints_resumed_from": [event["step"] for event in Artifact(work.folder).events("resume")],
+        "checkpoints_resumed_from": [event["step"] for event in events_of(work.folder, "resume")],
     }

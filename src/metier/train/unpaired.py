@@ -52,7 +52,7 @@ class UnpairedTrainer(PackedTrainer):
     """
 
     def __init__(self, network: Any, *args: Any, judged: Judged, most_lost: float | None = None) -> None:
-        self.judged, self.most_lost = judged, most_lost
+        self.judged, self.most_lost, self.doubles = judged, most_lost, True
         self.reference: dict[str, list[float]] = {}
         self._seen: list[torch.Tensor] = []
         self._divergence = 0.0
@@ -142,8 +142,9 @@ class UnpairedTrainer(PackedTrainer):
             }
         )
         gained, tokens, _ = sums["good"]
-        # A step without good answers lost nothing, and not "-0".
-        figures = {"divergence": self._divergence, "lost": 0.0 - gained / max(1.0, tokens)}
+        figures = {"divergence": self._divergence}
+        if tokens:  # else nothing is known of good answers
+            figures["lost"] = 0.0 - gained / tokens  # no "-0"
         return figures | {kind: gained / answers for kind, (gained, _, answers) in sums.items() if answers}
 
     def _sums(self, inputs: dict[str, Any]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
 import shutil
@@ -11,11 +12,12 @@ from typing import Any, TypeVar
 
 import torch
 
-from metier.core import Artifact, Failure, Mistake
+from metier.core import Failure, Mistake
 from metier.core.processes import Processes
+from metier.train.attempt import events_of
 from metier.train.collate import EMPTY, collate
 from metier.train.distributed import layout
-from metier.train.packing import Group, Window, windows_of
+from metier.train.packing import Group, Row, Window, windows_of
 
 Item = TypeVar("Item")
 
@@ -91,10 +93,10 @@ class Validation:
         """Put the best weights back into the model, and tell which they are."""
         if not self.windows:
             return
-        looks = {event["step"]: event["loss"] for event in Artifact(work.shared).events("validation")}
+        looks = {event["step"]: event["loss"] for event in events_of(work.shared, "validation")}
         step = min((step for step in looks if step), key=lambda step: (looks[step], step))
         if layout() == "whole":  # what is cut is filled when it is whole again
-            restore(self.trainer.model, best_weights(self.best.parent) or {})
+            restore(self.trainer.model, best_weights(self.best.parent))
         last = max(looks)
         told = {"before": looks.get(0), "best": looks[step], "last": looks[last], "best_step": step}
         work.figure("validation_loss", told)
@@ -104,14 +106,24 @@ class Validation:
             )
 
 
-def best_weights(folder: Path) -> dict[str, torch.Tensor] | None:
-    """Return the best weights so far of a training whose checkpoints are in `folder`, or None if none were kept."""
+def best_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the best weights so far of a validated training whose checkpoints are in `folder`.
+
+    Raises:
+        Failure: they are gone.
+    """
     from safetensors.torch import load_file
 
     weights: dict[str, torch.Tensor] = {}
     for shard in sorted((folder / _BEST).glob("*.safetensors")):
         weights.update(load_file(shard))
-    return weights or None
+    if not weights:
+        raise Failure(
+            "the weights with the lowest validation loss are gone",
+            found=f"no weights in {folder / _BEST}",
+            hint=f"remove {folder} to begin anew",
+        )
+    return weights
 
 
 def restore(model: Any, weights: dict[str, torch.Tensor]) -> None:
@@ -121,7 +133,14 @@ def restore(model: Any, weights: dict[str, torch.Tensor]) -> None:
 
         peft.set_peft_model_state_dict(model, weights)
     else:
-        model.load_state_dict(weights, strict=False)
+        found = model.load_state_dict(weights, strict=False)
+        tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+        if unknown := [*found.unexpected_keys, *sorted(set(found.missing_keys) - tied)]:
+            raise Failure(
+                "saved weights are not those of this model",
+                found=f"{len(unknown)} tensors are missing or unknown, such as {unknown[0]}",
+                hint="remove the checkpoints to begin anew",
+            )
 
 
 def set_aside(
@@ -130,7 +149,8 @@ def set_aside(
     """Return the items to train on and those set aside: all of a share of the names, drawn by `seed`, one at least.
 
     Args:
-        name: of an item. Pieces of one document or conversation have one name, and are never on both sides.
+        name: of an item. Pieces of one document or conversation, and answers to one prompt, have one name, and are
+            never on both sides.
 
     Raises:
         Mistake: a share is wished for, and there are not two names.
@@ -141,13 +161,18 @@ def set_aside(
     if len(names) < 2:
         raise Mistake(
             f"validation_share {share:g} would leave nothing to train on, or nothing to look at",
-            found=f"all rows belong to one document, conversation or pair: {', '.join(names) or 'none'}",
+            found=f"all rows belong to one document, conversation or prompt: {', '.join(names) or 'none'}",
             hint="give more of them, or set validation_share: 0",
         )
     count = min(max(1, round(share * len(names))), len(names) - 1)
     chosen = set(random.Random(f"{seed}/validation").sample(names, count))
     train = [item for item in items if name(item) not in chosen]
     return train, [item for item in items if name(item) in chosen]
+
+
+def prompt_of(row: Row) -> str:
+    """Return a name of what stands before a row's answer, by which all answers to one prompt are on one side."""
+    return hashlib.sha256(repr(row.ids[: row.mask.index(True)]).encode()).hexdigest()[:16]
 
 
 def validation_windows(groups: Sequence[Group], window_tokens: int) -> list[Window]:

@@ -46,11 +46,12 @@ class Watched(_Trainer):
     """Stands before a TRL trainer in a class's bases. `watch` is called once the trainer is made.
 
     supervised: whether the loss falls as the model learns. most_lost: nats a token that the chosen answers of pairs may
-    lose, where there are any.
+    lose, where there are any. doubles: whether the loss cannot get above twice what it begins with.
     """
 
     supervised: ClassVar[bool] = True
     most_lost: float | None = None
+    doubles: bool = False
     control: Any
 
     def watch(self, settings: Settings, work: Work, checkpoints: Checkpoints, validated: bool = False) -> None:
@@ -173,7 +174,8 @@ class Watched(_Trainer):
             passed = self.passed(step, loss, figures)
             rounded = {"loss": _json(loss, 5), "lr": logs["learning_rate"], "grad_norm": _json(norm, 4)}
             rounded |= {name: _json(value, 5) for name, value in figures.items()}
-            self.work.event("log", step=step, of=self.state.max_steps, **passed, **rounded)
+            left_out = {"skipped": True} if "skipped" in entry else {}
+            self.work.event("log", step=step, of=self.state.max_steps, **passed, **rounded, **left_out)
         self.guard.after_step(entry)
 
     def step_figures(self) -> dict[str, float]:

@@ -90,7 +90,16 @@ def step_fields(plan: Plan) -> dict[str, Any]:
         fields["gradient_checkpointing"] = True
     if job.optimizer != "adamw":
         fields["optimizer"] = job.optimizer
+    if (autocast := autocast_of(plan)) != "bf16":  # `precision: auto` takes bf16, or float32 where there is none
+        fields["precision"] = "fp32" if autocast == "no" else autocast
     return fields
+
+
+def autocast_of(plan: Plan) -> str:
+    """Return the number format of matrix products by accelerate's name: bf16, fp16 where there is none, or "no"."""
+    if plan.job.precision in ("fp16", "fp32"):
+        return "fp16" if plan.job.precision == "fp16" else "no"
+    return "bf16" if plan.machine.bf16 else "fp16"
 
 
 def recipe_words(fields: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from metier.core import Mistake
 from metier.core.files import write_text_atomic
 from metier.train.plan.choose import Plan
 from metier.train.plan.launch import environment_script, ray_script, readme, slurm_script
+from metier.train.plan.table import autocast_of
 
 ACCELERATE, DEEPSPEED, ENVIRONMENT = "accelerate.yaml", "deepspeed.json", "environment.sh"
 
@@ -53,7 +54,7 @@ def accelerate_config(plan: Plan) -> dict[str, Any]:
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": kind.get(layout.sharding, "DEEPSPEED"),
         "use_cpu": machine.on_cores,
-        "mixed_precision": _precision(plan),
+        "mixed_precision": autocast_of(plan),
         "num_machines": machine.nodes,
         "num_processes": layout.devices,
         "machine_rank": 0,
@@ -123,8 +124,8 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
         "gradient_accumulation_steps": "auto",
         "train_batch_size": "auto",
         "gradient_clipping": "auto",
-        "bf16": {"enabled": _precision(plan) == "bf16"},
-        "fp16": {"enabled": _precision(plan) == "fp16"},
+        "bf16": {"enabled": autocast_of(plan) == "bf16"},
+        "fp16": {"enabled": autocast_of(plan) == "fp16"},
         "zero_optimization": zero,
     }
     if layout.optimizer_at == "cpu":
@@ -138,7 +139,7 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
 def environment(plan: Plan) -> dict[str, str]:
     """Return the variables by which accelerate knows the same under torchrun, Slurm and Ray."""
     config, layout = accelerate_config(plan), plan.layout
-    told = {"ACCELERATE_MIXED_PRECISION": _precision(plan)}
+    told = {"ACCELERATE_MIXED_PRECISION": autocast_of(plan)}
     if config["distributed_type"] == "DEEPSPEED":
         told["ACCELERATE_USE_DEEPSPEED"] = "true"
         told["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = DEEPSPEED
@@ -154,9 +155,3 @@ def environment(plan: Plan) -> dict[str, str]:
 
 def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _precision(plan: Plan) -> str:
-    if plan.job.precision in ("fp16", "fp32"):
-        return "fp16" if plan.job.precision == "fp16" else "no"
-    return "bf16" if plan.machine.bf16 else "fp16"

@@ -20,7 +20,7 @@ WARM_UP = 20
 _LEAST_RISE = 0.3  # share of the level: where losses hardly vary, a few deviations are nothing
 _TO_SIGMA = 1.4826  # median absolute deviation to standard deviation, for a normal distribution
 _STRETCH = 10
-_OVERFLOWS = 20  # a loss scaler halves from 65,536: it reaches 1 in 16 steps
+_OVERFLOWS, _GROWS_AFTER = 20, 2000  # a loss scaler halves from 65,536: it reaches 1 in 16 steps
 
 
 class Finding(NamedTuple):
@@ -52,8 +52,8 @@ class Detector(Protocol):
 class NotFinite:
     """The loss or the gradient is NaN or infinite.
 
-    In fp16 a loss scaler begins too high on purpose, and leaves the steps out whose gradients overflow: those count
-    only when twenty come in a row.
+    In fp16 a loss scaler begins too high on purpose, and leaves the steps out whose gradients overflow. Each halves it,
+    and it doubles after 2,000 steps (torch's GradScaler): after twenty more than that the gradients themselves are bad.
     """
 
     def look(self, trace: Trace) -> Finding | None:
@@ -62,8 +62,8 @@ class NotFinite:
         if math.isfinite(last.loss) and math.isfinite(last.gradient):
             return None
         if math.isfinite(last.loss) and last.skipped:
-            run = trace.steps[-_OVERFLOWS:]
-            if len(run) < _OVERFLOWS or not all(told.skipped for told in run):
+            skipped = sum(told.skipped for told in trace.steps)
+            if skipped < _OVERFLOWS + len(trace.steps) // _GROWS_AFTER:
                 return None
         return Finding(
             "not_finite",
@@ -126,10 +126,11 @@ class Divergence:
     Args:
         pairs: losses of pairs, which are no nats a token (that of IPO begins at 25): one above 1 may rise by so many
             times itself.
+        doubles: the loss cannot get above twice what it begins with: it may rise by a third of that.
     """
 
-    def __init__(self, nats: float, pairs: bool = False) -> None:
-        self._nats, self._pairs = nats, pairs
+    def __init__(self, nats: float, pairs: bool = False, doubles: bool = False) -> None:
+        self._nats, self._pairs, self._doubles = nats, pairs, doubles
 
     def look(self, trace: Trace) -> Finding | None:
         """Return what is wrong with the last steps, or None; once a stretch."""
@@ -161,6 +162,8 @@ class Divergence:
         return bound if len(steps) >= 2 * _STRETCH and _median(last) > bound else None
 
     def _rise(self, level: float) -> float:
+        if self._doubles:
+            return self._nats * level / 3
         return self._nats * max(1.0, level) if self._pairs else self._nats
 
 
@@ -249,18 +252,19 @@ class Unlikely:
         return sum(values) / len(values) if values else None
 
 
-def detectors_for(watch: Watch, supervised: bool, most_lost: float | None) -> list[Detector]:
+def detectors_for(watch: Watch, supervised: bool, most_lost: float | None, doubles: bool = False) -> list[Detector]:
     """Return the checks of each step.
 
     Args:
         supervised: whether the loss falls as a model learns. Of reinforcement it does not, and groups of answers whose
             grades are alike give no gradient.
         most_lost: the bound of `Unlikely`, with pairs.
+        doubles: whether the loss is bounded by twice what it begins with.
     """
     found: list[Detector] = [NotFinite()]
     if supervised:
         found += [
-            Divergence(watch.divergence_nats, most_lost is not None),
+            Divergence(watch.divergence_nats, most_lost is not None, doubles),
             Spike(watch.spike_deviations),
             Gradient(watch.gradient_times),
         ]

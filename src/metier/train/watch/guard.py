@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from metier.core import Artifact, Failure, Work
+from metier.core import Failure, Work
+from metier.train.attempt import events_of
 from metier.train.watch.detectors import Detector, Finding, detectors_for
 from metier.train.watch.looks import Looks
 from metier.train.watch.rollback import Anchors, anchor_steps, discard_after, restore, set_rates
@@ -44,7 +45,7 @@ class Guard:
     def begin(self) -> None:
         """Take up the history of the checkpoint that the trainer has just loaded, if it has."""
         trainer, state = self._trainer, self._trainer.state
-        self._detectors = detectors_for(self.watch, trainer.supervised, trainer.most_lost)
+        self._detectors = detectors_for(self.watch, trainer.supervised, trainer.most_lost, trainer.doubles)
         if self.watch.rolls_back:
             self._anchors = Anchors(trainer.checkpoints, anchor_steps(state.max_steps, self.watch.checkpoint_steps))
         self.trace = Trace(state.log_history)
@@ -173,18 +174,19 @@ class Guard:
 
 def figures(work: Work, guard: Guard) -> dict[str, Any]:
     """Return what the record keeps of the watch: what was looked at, how often, the worst of it, what was done."""
-    artifact = Artifact(work.folder)
     # A killed attempt told steps that were done again.
-    steps = {event["step"]: event for event in artifact.events("log")}
-    looks = {event["step"]: event for event in artifact.events("look")}
-    findings = {(event["step"], event["check"]): event for event in artifact.events(FINDING)}
-    rollbacks = {event["step"]: event for event in artifact.events(ROLLBACK)}
+    steps = {event["step"]: event for event in events_of(work.folder, "log")}
+    looks = {event["step"]: event for event in events_of(work.folder, "look")}
+    findings = {(event["step"], event["check"]): event for event in events_of(work.folder, FINDING)}
+    rollbacks = {event["step"]: event for event in events_of(work.folder, ROLLBACK)}
     told: dict[str, Any] = {
         "steps": len(steps),
         "looks": len(looks),
         "highest_loss": _highest(steps.values(), "loss"),
         "highest_grad_norm": _highest(steps.values(), "grad_norm"),
     }
+    if skipped := sum("skipped" in event for event in steps.values()):
+        told["skipped_by_loss_scaler"] = skipped
     if guard.looks is not None and guard.looks.left_out is not None:
         told["looks_left_out"] = guard.looks.left_out
     if before := looks.get(0):

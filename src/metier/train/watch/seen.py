@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.core.artifact import EVENTS, RECORD
+from metier.train.attempt import BEGUN
 
 _RECENT = 20  # steps whose time gives the rate
 _SILENT_SECONDS = 120.0
@@ -40,7 +41,6 @@ class Seen:
         self.findings: list[dict[str, Any]] = []
         self.rollbacks: list[dict[str, Any]] = []
         self.resumed: list[int] = []
-        self._goes_on = False
         self.total_tokens: int | None = None
         self.last_time: float | None = None
         self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT + 1)
@@ -73,14 +73,12 @@ class Seen:
         if kind == "log":
             self.steps[int(event["step"])] = dict(event)
             self._recent.append(dict(event))
+        elif kind == BEGUN:
+            self._back_to(-1)
+            self.samples, self.resumed = None, []
         elif kind == "training":
             self.total_tokens = event.get("tokens")
-            if not self._goes_on:  # begun anew
-                self._back_to(0)
-                self.samples, self.resumed = None, []
-            self._goes_on = False
         elif kind == "resume":
-            self._goes_on = True
             self._back_to(int(event["step"]))
             self.resumed.append(int(event["step"]))
         elif kind == "validation":
