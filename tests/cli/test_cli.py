@@ -127,7 +127,7 @@ def test_init_writes_a_recipe_that_loads_and_never_overwrites(tmp_path: Path) ->
         (["init", "new", "--from", "nothing"], "is not a folder"),
         (["rnu"], "Did you mean 'run'"),
         (["run", "--no-such-option"], "No such option"),
-        (["show", "x", "-w", "runs"], "names no artifacts"),
+        (["show", "x", "-w", "runs"], "there is no artifact"),
     ],
 )
 def test_a_users_mistake_ends_with_2_and_no_traceback(

@@ -159,7 +159,7 @@ def test_steps_are_found_under_another_name(recipe: Path) -> None:
     [
         (("--only", "boredom"), "has not found 'boredom'"),
         (("--remedy", "forgetting=prayer"), "no remedy 'prayer'"),
-        (("nothing",), "names no artifacts"),
+        (("nothing",), "there is no artifact"),
     ],
 )
 def test_what_cannot_be_done_is_said(recipe: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -72,6 +72,16 @@ def test_exit_code_0_where_nothing_is_lost_and_1_where_something_is(folder: Path
     assert "at 80% power; 3 points would need" in words and "worse against base: 1 of 1 figures lost" in words
 
 
+def test_a_figure_that_cannot_show_a_loss_is_no_quiet_pass(folder: Path) -> None:
+    """The base is right in three quarters: of a margin of 60 points and a floor beyond, not so much can be lost."""
+    code, words = gate(folder, "better", "--against", "base", "--margin", "60")
+    assert code == 0 and "sees no loss, however large; 3 points would need" in words
+    assert "nothing lost in 1 figures; 1 of them cannot show a loss" in words
+    assert "cannot show" not in gate(folder, "better", "--against", "base")[1]
+    (figure,) = json.loads(gate(folder, "better", "--against", "base", "--margin", "60", "--json")[1])["figures"]
+    assert figure["noise_floor"] is None
+
+
 def test_a_margin_lets_a_known_loss_through(folder: Path) -> None:
     assert gate(folder, "worse", "--against", "base", "--margin", "execution=35")[0] == 0
     assert gate(folder, "worse", "--against", "base", "--margin", "35")[0] == 0
@@ -101,7 +111,7 @@ def test_folders_need_no_recipe(folder: Path, tmp_path: Path, monkeypatch: pytes
         ("numbers", [], "makes no scores"),
         ("unlike", [], "unlike exams"),
         ("base", [], "against itself"),
-        ("nobody", [], "names no artifacts"),
+        ("nobody", [], "there is no artifact"),
         ("better", ["--margin", "much"], "number of points"),
     ],
 )

@@ -42,6 +42,13 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end() -> None:
     assert out.getvalue().count("\n") == 1
 
 
+def test_nothing_to_do_is_not_told() -> None:
+    out = io.StringIO()
+    with Progress(out).bar("reading", total=0, unit="characters"):
+        pass
+    assert out.getvalue() == ""
+
+
 def test_every_line_of_a_step_says_which_step_it_is(tmp_path: Path) -> None:
     out = io.StringIO()
     progress = Progress(out)

@@ -219,3 +219,7 @@ def test_an_unknown_name_is_a_mistake_that_names_what_there_is(tmp_path: Path) -
     assert "no training 'sft'" in str(result.exception)
     result = CliRunner().invoke(watch, ["-w", str(tmp_path), "-r", str(tmp_path / "none.yaml")])
     assert isinstance(result.exception, Mistake)
+    (tmp_path / "examine-1").mkdir()
+    (tmp_path / "examine-1" / "record.json").write_text("{}")
+    result = CliRunner().invoke(watch, ["examine-1", "-w", str(tmp_path), "-r", str(tmp_path / "none.yaml")])
+    assert isinstance(result.exception, Mistake) and "'examine-1' is no training" in str(result.exception)

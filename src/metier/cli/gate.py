@@ -62,6 +62,8 @@ def gate(
         for one in found:
             click.echo(_words(one))
         verdict = f"{len(lost)} of {len(found)} figures lost" if lost else f"nothing lost in {len(found)} figures"
+        if blind := sum(one.floor is None for one in found):
+            verdict += f"; {blind} of them cannot show a loss"
         click.echo(f"\n{name} against {against}: {verdict}")
     if lost:
         sys.exit(1)
@@ -113,8 +115,10 @@ def _words(one: Checked) -> str:
     unit = "%" if one.difference.kind is Kind.RATIO else " points"
     state = "LOST" if one.lost else "held"
     margin = f", margin {100 * one.margin:g}{unit}" if one.margin else ""
-    if one.floor is None or one.items_needed is None:
+    if one.items_needed is None:
         sees = "the items come in too few clusters to see anything"
+    elif one.floor is None:
+        sees = f"sees no loss, however large; 3{unit} would need {one.items_needed:,} items"
     else:
         sees = f"sees {100 * one.floor:.1f}{unit} at 80% power; 3{unit} would need {one.items_needed:,} items"
     return f"{state}  {told}, p = {one.p:.3g}{margin}\n      {sees}"

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from metier.core.step import Step
 
 
+_NEXT = {"doctor": "fix", "report": "report"}
+"""What a step's result is looked at with, where that is not `metier ls`."""
+
+
 def _targets(recipe: Recipe, names: tuple[str, ...]) -> list[Step[Any]]:
     return [recipe.step(name) for name in names] or recipe.targets()
 
@@ -61,7 +65,7 @@ def run(targets: tuple[str, ...], recipe: Path, workshop: Path | None, changes: 
         click.echo(f"nothing to do: all {len(dependencies_first(steps))} steps are done (looked in {seconds:.1f} s)")
     for step, artifact in zip(steps, made, strict=True):
         click.echo(f"{loaded.names[id(step)]}: {artifact.folder}")
-    click.echo(f"next: metier ls -r {recipe}")
+    click.echo(f"next: metier {_NEXT.get(steps[-1].name, 'ls')} -r {recipe}")
 
 
 @click.command(name="plan")

@@ -86,7 +86,7 @@ def _find(training: str | None, recipe: Path, workshop: Path | None, changes: tu
     Raises:
         Mistake: there is none by that name, or none at all.
     """
-    from metier.core.artifact import EVENTS
+    from metier.core.artifact import EVENTS, RECORD
     from metier.core.errors import Mistake
 
     if training is not None and (Path(training) / EVENTS).is_file():
@@ -110,11 +110,17 @@ def _find(training: str | None, recipe: Path, workshop: Path | None, changes: tu
     else:
         folder = names.get(training, shop.folder / training)
         if not folder.is_dir():
-            known = [name for name, path in names.items() if (path / EVENTS).is_file()]
+            known = [name for name, path in names.items() if (path / EVENTS).is_file() and _trains(path / EVENTS)]
             raise Mistake(
                 f"there is no training '{training}' yet",
                 found=f"heard of: {', '.join(known) or 'none'}",
                 hint="give a name in the recipe, or the folder of a run",
+            )
+        if (folder / RECORD).is_file() and not ((folder / EVENTS).is_file() and _trains(folder / EVENTS)):
+            raise Mistake(
+                f"'{training}' is no training",
+                found=f"{folder.name}, made without one",
+                hint="`metier watch` without a name shows the training last heard of",
             )
     called = next((name for name, path in names.items() if path == folder), None)
     return folder, f"{called} ({folder.name})" if called else folder.name
@@ -124,4 +130,4 @@ def _trains(events: Path) -> bool:
     """Whether a file of events is a training's, by its beginning."""
     with events.open("rb") as file:
         head = file.read(4096)
-    return any(b'"kind": "%s"' % kind in head for kind in (b"training", b"rehearsal", b"log"))
+    return any(b'"kind": "%s"' % kind in head for kind in (b"begun", b"training", b"rehearsal", b"log"))

@@ -12,6 +12,7 @@ from metier.core.step import Estimate, Keys, Step, dependencies_first
 from metier.core.workshop import Workshop
 
 State = Literal["done", "resume", "make", "not needed"]
+_SHOWN = 8  # names in an error; `metier ls` has them all
 
 
 class Planned(NamedTuple):
@@ -120,9 +121,10 @@ def find_artifact(workshop: Workshop, wanted: str) -> Artifact:
     exact = [artifact for artifact in found if artifact.folder.name == wanted]
     if len(exact or found) == 1:
         return (exact or found)[0]
-    names = ", ".join(artifact.folder.name for artifact in (found or workshop.artifacts()))
+    names = [artifact.folder.name for artifact in (found or workshop.artifacts())]
+    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     raise Mistake(
-        f"'{wanted}' names {len(found) or 'no'} artifacts",
-        found=names or "an empty workshop",
+        f"'{wanted}' names {len(found)} artifacts" if found else f"there is no artifact '{wanted}'",
+        found=", ".join(names[:_SHOWN]) + more if names else "an empty workshop",
         hint="`metier ls` lists them",
     )

@@ -58,7 +58,9 @@ class Bar:
         return " · ".join(parts)
 
     def close(self) -> None:
-        """Show the last state, with the time it took."""
+        """Show the last state, with the time it took; nothing where there was nothing to do."""
+        if self._total == 0 and not self._done:
+            return
         now = time.monotonic()
         of = f"/{self._total:,}" if self._total is not None and self._total != self._done else ""
         figures = "".join(f" · {name} {_short(value)}" for name, value in self._figures.items())

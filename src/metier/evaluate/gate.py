@@ -44,8 +44,9 @@ class Checked(NamedTuple):
     """One figure at the gate.
 
     `p` is adjusted by Holm's method over all figures. `floor` is the smallest loss beyond the margin that an exam like
-    this one finds with 80% power, and `items_needed` how many items would find 3 points; both are None where the items
-    come in too few clusters to tell. Margin and floor are shares (0.03 is 3 points, or 3% of a perplexity).
+    this one finds with 80% power; None where it finds none, because the items come in too few clusters or the first
+    model has not so much to lose. `items_needed` is how many items would find 3 points, None where the clusters are too
+    few to tell. Margin and floor are shares (0.03 is 3 points, or 3% of a perplexity).
     """
 
     difference: Difference
@@ -91,9 +92,18 @@ def check(first: Scores, second: Scores, margins: Mapping[str, float] | None = N
     for one, margin, pair, p in zip(differences, margin_of, pairs, adjusted, strict=True):
         ratio = one.kind is Kind.RATIO
         floor = noise_floor(pair, level)
+        if floor is not None and ratio:
+            floor = math.expm1(floor)
+        elif floor is not None and margin + floor > (one.first if _rises(one) else 1 - one.first):
+            floor = None
         needed = items_needed(pair, level, math.log1p(SOUGHT) if ratio else SOUGHT)
-        found.append(Checked(one, margin, p, math.expm1(floor) if ratio and floor is not None else floor, needed))
+        found.append(Checked(one, margin, p, floor, needed))
     return found
+
+
+def _rises(one: Difference) -> bool:
+    """Whether more of a figure is better."""
+    return Subject(one.name, one.split).metric.higher_is_better is not False
 
 
 def _margins(differences: Sequence[Difference], margins: Mapping[str, float]) -> list[float]:
@@ -120,7 +130,7 @@ def _paired(one: Difference, first: Rows, second: Rows, margin: float) -> Paired
         gains = [a["nats"] - b["nats"] for a, b in zip(before, after, strict=True)]
         units = [float(row["tokens" if one.name == name else "bytes"]) for row in before]
         return Paired(gains, units, clusters, math.log1p(margin))
-    sign = -1.0 if Subject(one.name, one.split).metric.higher_is_better is False else 1.0
+    sign = 1.0 if _rises(one) else -1.0
     gains = [sign * (float(b["score"]) - float(a["score"])) for a, b in zip(before, after, strict=True)]
     return Paired(gains, [1.0] * len(gains), clusters, margin)
 

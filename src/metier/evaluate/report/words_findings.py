@@ -61,7 +61,7 @@ ENGLISH: Mapping[str, str] = {
     "gate_chance": "p (Holm)",
     "gate_sees": "Sees a loss of",
     "gate_needed": "Items to see 3 points",
-    "gate_blind": "too few clusters to tell",
+    "gate_blind": "none, however large",
     "gate_not_lost": "not clearly lost",
     "figure": "Figure",
     # --- folded parts
@@ -132,7 +132,7 @@ CHINESE: Mapping[str, str] = {
     "gate_chance": "p（Holm）",
     "gate_sees": "看得出的损失",
     "gate_needed": "看出 3 个百分点需要的题数",
-    "gate_blind": "组数太少，无法判断",
+    "gate_blind": "多大的损失都看不出",
     "gate_not_lost": "没有明显变差",
     "figure": "数值",
     # --- folded parts

@@ -185,7 +185,7 @@ def _duration(plan: Plan) -> str:
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f", {tokens:,} tokens in {seconds / size:.1f} {unit}"
-    return f", {tokens:,} tokens in {seconds:.0f} seconds"
+    return f", {tokens:,} tokens in {f'{seconds:.0f} seconds' if seconds >= 2 else 'seconds'}"
 
 
 def _waiting(plan: Plan) -> str:
