@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from metier.train.packing import Group, window_of
 from metier.train.preference import PreferenceTrainer
 from metier.train.trainer import PackedTrainer, rate
 from metier.train.tune import tune
+from metier.train.watch.options import Watch
 from tests.train.bench import HOST, Given, Interrupting, Pairs, Talks, Texts, rows_with_prefixes, same, weights, work_in
 from tests.train.test_trainer import plan
 
@@ -389,3 +391,21 @@ def test_dropout_acts_in_training_only(tiny_model_folder: Path, float32: None) -
     network = network_for(tiny_model_folder, LORA._replace(method="full", dropout=0.5), HOST)
     assert torch.equal(network.eval()(**taken), plain)
     assert not torch.allclose(network.train()(**taken), plain, atol=1e-3)
+
+
+def test_what_is_set_in_vain_and_rows_longer_than_the_model_reads_are_told(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "short"
+    shutil.copytree(tiny_model_folder, base)
+    config = json.loads((base / "config.json").read_text()) | {"max_position_embeddings": 16}
+    (base / "config.json").write_text(json.dumps(config))
+    work = work_in(tmp_path / "run")
+    settings = Settings(1e-3, 0.0, 0.0, 0, lora=Lora(rank=4), precision="fp32", watch=Watch(looks=0))
+    tune(base, plan(rows_with_prefixes(0, 4), 4, 256), settings, work)
+    vain, long = work.warnings[:2]
+    assert vain == "lora changes nothing: the method is full"
+    assert "the longest row has" in long and "the model was made for 16" in long
+    fitting = work_in(tmp_path / "fitting")
+    tune(tiny_model_folder, plan(rows_with_prefixes(0, 4), 4, 256), settings._replace(method="lora"), fitting)
+    assert not [one for one in fitting.warnings if "changes nothing" in one or "longest row" in one]

@@ -62,6 +62,13 @@ class Settings(NamedTuple):
         """Whether an adapter is trained and the base stays as it is."""
         return self.method in ("lora", "qlora")
 
+    @property
+    def unheeded(self) -> list[str]:
+        """Return the fields that say something which the method does not heed."""
+        usual = Settings(self.learning_rate, self.warmup, self.weight_decay, self.seed)
+        heeded = {"lora": self.adapter, "trained_layers": self.method == "freeze"}
+        return [name for name, is_ in heeded.items() if not is_ and getattr(self, name) != getattr(usual, name)]
+
 
 class TrainingStep(Step[Model]):
     """Fields of every training on a fixed set of rows."""

@@ -20,6 +20,7 @@ from metier.train.arguments import is_first_process
 from metier.train.attempt import BEGUN, events_of
 from metier.train.checkpoint import step_of
 from metier.train.distributed import from_first, layout, threads, together
+from metier.train.memory import config_in
 from metier.train.network import load_tokenizer
 from metier.train.options import Settings
 from metier.train.packing import Window
@@ -67,6 +68,7 @@ def tune(
         give_back()
         return_freed_memory()  # of the steps before, which this process may have made: no plan counts what they left
         torch.set_num_threads(threads(work.host))
+        _warn(base, schedule, settings, work)
         plan = check_plan(base, schedule, settings, work)
         before, whole = dict(work.figures), layout() == "whole"
         with together(work.host):
@@ -94,6 +96,21 @@ def tune(
     shutil.rmtree(work.folder / _CHECKPOINTS, ignore_errors=True)
     for name, value in told["figures"].items():
         work.figure(name, value)
+
+
+def _warn(base: Path, schedule: Schedule, settings: Settings, work: Work) -> None:
+    """Say what is set in vain, and that rows are longer than what the model was made for."""
+    if unheeded := settings.unheeded:
+        work.warn(f"{' and '.join(unheeded)} changes nothing: the method is {settings.method}")
+    windows, limit = schedule.windows, (config_in(base) or {}).get("max_position_embeddings")
+    if hasattr(windows, "longest"):  # on disk, and all of about one length
+        windows = [windows[longest(windows)]]
+    tokens = max(block.prefix + max(block.tails, default=0) for window in windows for block in window.blocks)
+    if limit is not None and tokens > limit:
+        work.warn(
+            f"the longest row has {tokens:,} tokens, and the model was made for {limit:,}: "
+            f"set sequence_length: {limit}, or take a model that reads more"
+        )
 
 
 def _train(
