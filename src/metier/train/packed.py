@@ -96,10 +96,12 @@ class PackedWindows(Sequence[Window]):
         tokens: NDArray[np.int64] = np.diff(self._tokens_before[self._edges])
         return tokens
 
-    @property
-    def trained(self) -> int:
-        """Positions that carry loss: the first of each document, or of each window, is predicted from nothing."""
-        return int(self._trained_before[-1])
+    def trained_in(self, passes: int) -> int:
+        """Return the positions of so many passes from the first that carry loss.
+
+        The first of each document, or of each window, is predicted from nothing.
+        """
+        return int(self._trained_before[self._edges[min(passes, len(self))]])
 
     @property
     def longest(self) -> int:
@@ -128,7 +130,11 @@ class PackedSchedule(Schedule):
     @property
     def trained(self) -> int:
         """Tokens that carry loss."""
-        return self._windows.trained
+        return self.trained_in(self.steps)
+
+    def trained_in(self, steps: int) -> int:
+        """Return the tokens that carry loss in so many optimizer steps from the first."""
+        return self._windows.trained_in(steps * self.accumulate)
 
     @property
     def tokens_by_step(self) -> list[int]:
