@@ -221,8 +221,8 @@ def test_an_interrupted_training_goes_on_at_the_exact_row_to_the_same_weights(
     tokens = workshop.make(Pack(corpus=Channels(), model=base, sequence_length=64))
     plan = packed_schedule(tokens, None, 2, 192, 64, seed=0)
     assert plan.accumulate > 1 and plan.steps > 5
-    for steps in (0, 2, plan.steps):
-        assert plan.trained_in(steps) == sum(window.trained for window in plan.windows[: steps * plan.accumulate])
+    for count in (0, 2, plan.steps):
+        assert plan.trained_in(count) == sum(window.trained for window in plan.windows[: count * plan.accumulate])
     settings = SETTINGS._replace(watch=Watch(looks=0))  # whose prompts come out of rows all over the shards
     tune(tiny_model_folder, plan, settings, work_in(tmp_path / "through"), ChannelTrainer)
     with pytest.raises(KeyboardInterrupt):
