@@ -95,7 +95,7 @@ class Reading:
     def _read(self, tasks: list[Task], count: int) -> None:
         left = [task for task in tasks if not journal_of(self._folder, task.number).ended]
         shards, done = self._finished(tasks)
-        if done.files:
+        if shards or done.files:
             self._work.event("going on", files=done.files, shards=len(shards))
         with self._work.progress("reading", count if self._limit is None else None, "files") as bar:
             bar.resume_at(done.files)
