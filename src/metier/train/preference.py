@@ -9,6 +9,7 @@ import torch
 import trl
 
 from metier.train.collate import collate
+from metier.train.distributed import added_up
 from metier.train.options import PairLoss
 from metier.train.packing import Window
 from metier.train.pair_loss import Pairs, pair_loss
@@ -101,7 +102,7 @@ class PreferenceTrainer(Packed, trl.DPOTrainer):
         seen_FP = torch.cat(self._seen, dim=1)
         self._seen.clear()
         # Of all processes together: of a small step one may have had no pairs.
-        sums_F = torch.cat([seen_FP.sum(1), seen_FP.new_tensor([seen_FP.shape[1]])])
-        *sums, lost, tokens, pairs = self.accelerator.gather(sums_F[None]).sum(0).tolist()
+        own = [*seen_FP.sum(1).tolist(), float(seen_FP.shape[1])]
+        *sums, lost, tokens, pairs = added_up({"pairs": own})["pairs"]
         chosen, rejected, margin, right = (value / pairs for value in sums)
         return {"chosen": chosen, "rejected": rejected, "margin": margin, "accuracy": right, "lost": -lost / tokens}

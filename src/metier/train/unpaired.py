@@ -51,8 +51,10 @@ class UnpairedTrainer(PackedTrainer):
         most_lost: nats a token that good answers may lose against the reference, for the watch.
     """
 
+    doubles = True
+
     def __init__(self, network: Any, *args: Any, judged: Judged, most_lost: float | None = None) -> None:
-        self.judged, self.most_lost, self.doubles = judged, most_lost, True
+        self.judged, self.most_lost = judged, most_lost
         self.reference: dict[str, list[float]] = {}
         self._seen: list[torch.Tensor] = []
         self._divergence = 0.0
