@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 import sys
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 
 from tests.evaluate.doctor_material import Rates, seen
 from tests.evaluate.doctor_models import FAULTS, diagnosed, workshop_in
 
+from benchmarks.corpus.material import FOLDER
 from benchmarks.record import Row, save
 from metier.evaluate import statistics
 from metier.evaluate.doctor.diagnosis import is_found, judged
@@ -44,7 +43,7 @@ def main() -> None:
 
 
 def _trained(seeds: int) -> list[Row]:
-    workshop = workshop_in(Path(tempfile.gettempdir()) / "metier-benchmark-doctor")
+    workshop = workshop_in(FOLDER / "doctor")
     found: Counter[str] = Counter()
     besides: Counter[str] = Counter()
     ill = 0
