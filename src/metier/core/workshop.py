@@ -141,7 +141,7 @@ class Workshop:
                 attempts = self._count_attempt(folder)
                 work = Work(step, folder, self.host, inputs, self.progress)
                 if attempts > 1:
-                    self.progress.say(f"{self.progress.prefix}attempt {attempts}: going on from what the last one left")
+                    self.progress.say(f"{self.progress.prefix}attempt {attempts}: an earlier one did not finish")
                 self._gather(step, folder)
                 start = time.monotonic()
                 step.run(work)
