@@ -181,6 +181,29 @@ PROGRAMS = [
         _silent,
     ),
     Hostile(
+        "becomes root in a namespace of its own",
+        lambda _: "import ctypes\nc = ctypes.CDLL(None)\nprint('GOT' if c.unshare(0x10020000) == 0 else '')",
+        _silent,
+    ),
+    Hostile(
+        "fills memory that belongs to no process",
+        lambda _: (
+            "import os\nn = 0\ntry:\n  for _ in range(200):\n    f = os.memfd_create('x')\n"
+            "    for _ in range(7): n += os.write(f, bytes(1 << 20))\nexcept OSError: pass\n"
+            "print('GOT' if n > 256 << 20 else n)"
+        ),
+        _silent,
+    ),
+    Hostile(
+        "fills shared memory of System V",
+        lambda _: (
+            "import ctypes\nc = ctypes.CDLL(None)\nc.shmat.restype = ctypes.c_void_p\nn = 0\nfor _ in range(20):\n"
+            "  s = c.shmget(0, 32 << 20, 0o1600)\n  if s < 0: break\n  a = c.shmat(s, None, 0)\n"
+            "  ctypes.memset(a, 1, 32 << 20); c.shmdt(ctypes.c_void_p(a)); n += 32\nprint('GOT' if n > 256 else n)"
+        ),
+        _silent,
+    ),
+    Hostile(
         "leaves its parent to live on",
         lambda _: "import os, time\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0: time.sleep(300)",
         _silent,

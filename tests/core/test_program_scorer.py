@@ -54,6 +54,7 @@ def test_sql_is_run_and_its_assertions_count(scorer: ProgramScorer) -> None:
     assert scorer.score(check, "CREATE TABLE t(v); INSERT INTO t VALUES (1), (2), (3);").value == 1.0
     assert "CHECK constraint failed" in scorer.score(check, "CREATE TABLE t(v); INSERT INTO t VALUES (1);").reason
     assert scorer.score(check, "CREATE TABLE t(v").value == 0.0
+    assert scorer.score({**check, "language": "SQL"}, "CREATE TABLE t(v); INSERT INTO t VALUES (6);").value == 1.0
 
 
 def test_any_language_is_a_command_whose_tests_print_a_sentinel_last(scorer: ProgramScorer) -> None:

@@ -162,6 +162,27 @@ print([line.split()[1] for line in open('/proc/self/status') if line.startswith(
 
 
 @walls
+def test_no_namespace_of_its_own_gives_a_program_what_it_gave_up() -> None:
+    probe = """
+import ctypes, os, subprocess, threading
+libc = ctypes.CDLL(None, use_errno=True)
+print([libc.unshare(kind) for kind in (0x10000000, 0x10000000 | 0x00020000, 0x80)])
+clone = {'x86_64': 56}.get(os.uname().machine, 220)
+print(libc.syscall(clone, 0x10000000 | 17, 0, 0, 0, 0), ctypes.get_errno())
+print(libc.syscall(435, 0, 0), ctypes.get_errno())
+thread = threading.Thread(target=print, args=('thread',)); thread.start(); thread.join()
+print(subprocess.run(['echo', 'child'], capture_output=True, text=True).stdout, end='')
+"""
+    assert run(probe).stdout.splitlines() == ["[-1, -1, -1]", "-1 1", "-1 38", "thread", "child"]
+
+
+@walls
+def test_memory_that_belongs_to_no_process_is_not_to_be_had() -> None:
+    assert "Operation not permitted" in run("import os\nos.memfd_create('x')").stderr
+    assert run("import ctypes\nprint(ctypes.CDLL(None).shmget(0, 1 << 20, 0o1600))").stdout == "-1\n"
+
+
+@walls
 def test_a_process_that_left_its_parent_ends_with_it() -> None:
     before = set(psutil.pids())
     outcome = run("import os, time\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0: time.sleep(300)")

@@ -95,10 +95,27 @@ def test_problems_like_mbpps_and_of_ones_own_are_read(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("", "holds no problems"),
-        ("{not json\n", "no readable"),
+        ('\n{"id": "x", "question": "q", "tests": "t"}\n{not json\n', r"p\.jsonl:3 is no JSON"),
         ('{"a": 1}\n', "is no problem"),
         ('{"id": "x", "question": "q", "tests": "t"}\n' * 2, "was there before"),
-        ("[1]\n", "no readable"),
+        ("[1]\n", r"p\.jsonl:1 is no problem"),
+        ('{"text": "Add.", "test_list": "assert 1"}\n', "'test_list' is no list of texts"),
+        ('{"text": "Add.", "test_list": []}\n', "'test_list' is no list of texts"),
+        ('{"question": null, "tests": "t"}\n', "'question' is no text"),
+        ('{"prompt": "p", "test": "t", "entry_point": null}\n', "'entry_point' is no text"),
+        ('{"question": "q", "tests": ""}\n', r"p\.jsonl:1: .* has no 'tests'"),
+        ('{"question": "q", "tests": ["a"]}\n', "has no 'tests'"),
+        ('{"question": "q", "tests": "t", "command": ["sh", "p"]}\n', "has a command or a file"),
+        ('{"question": "q", "tests": "t", "language": "lua"}\n', "lacks its command or its sentinel"),
+        ('{"question": "q", "tests": "t", "language": "sh", "command": ["sh", "p"]}\n', "lacks its command"),
+        (
+            '{"question": "q", "tests": "t", "language": "sh", "command": "sh p", "sentinel": "s"}\n',
+            "lacks its command",
+        ),
+        (
+            '{"question": "q", "tests": "t", "language": "sh", "command": ["sh"], "file": "../p", "sentinel": "s"}\n',
+            "leads out of its folder",
+        ),
     ],
 )
 def test_a_file_that_holds_no_problems_is_refused_with_its_line(tmp_path: Path, text: str, said: str) -> None:

