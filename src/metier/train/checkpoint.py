@@ -104,7 +104,7 @@ class Checkpoints:
         damaged: list[str] = []
         for path in self._sorted():
             told = _marker(path)
-            if told is not None and (fault := _fault(path, told["files"])) is None:
+            if told is not None and (fault := fault_in(path, told["files"])) is None:
                 self._tell(path, Identity.read(told["identity"]), damaged)
                 return path
             if told is not None:
@@ -156,10 +156,7 @@ class Checkpoints:
     def seal(self, step: int) -> None:
         """Declare the checkpoint of `step` complete."""
         path = self.path(step)
-        names = _files(path)
-        sums = checksums([path / name for name in names])
-        files = {name: [(path / name).stat().st_size, check] for name, check in zip(names, sums, strict=True)}
-        write_json_atomic(path / MARKER, {"identity": self.identity.told(), "files": files})
+        write_json_atomic(path / MARKER, {"identity": self.identity.told(), "files": sums_of(path)})
 
     def discard(self, step: int) -> None:
         """Remove a checkpoint whose writing failed."""
@@ -234,6 +231,13 @@ def checksums(files: Sequence[Path]) -> list[int]:
         return list(pool.map(checksum, files))
 
 
+def sums_of(path: Path) -> dict[str, list[int]]:
+    """Return size and checksum of every file of a checkpoint by its name."""
+    names = _files(path)
+    sums = checksums([path / name for name in names])
+    return {name: [(path / name).stat().st_size, check] for name, check in zip(names, sums, strict=True)}
+
+
 def _files(path: Path) -> list[str]:
     """Return the names of a checkpoint's files, with their folders, its marker apart."""
     below = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
@@ -268,7 +272,7 @@ def _marker(path: Path) -> dict[str, Any] | None:
     return told if told is not None and _is_marker(told) else None
 
 
-def _fault(path: Path, files: dict[str, Any]) -> str | None:
+def fault_in(path: Path, files: dict[str, Any]) -> str | None:
     """Return which file of a checkpoint is not as its marker says, or None."""
     for name, (size, _) in files.items():
         file = path / name

@@ -146,6 +146,7 @@ def _train(
             if validation and layout() == "whole":
                 work.event("validation", step=0, loss=round(trainer.validation.loss(), 5))
         else:
+            trainer.validation.go_on(resume)
             step = step_of(resume)
             before = schedule.tokens_by_step[step]
             work.event("resume", step=step, of=schedule.steps)

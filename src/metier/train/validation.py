@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import random
 import shutil
@@ -13,10 +14,12 @@ from typing import Any, TypeVar
 import torch
 
 from metier.core import Failure, Mistake
+from metier.core.files import write_json_atomic
 from metier.core.processes import Processes
 from metier.train.attempt import events_of
+from metier.train.checkpoint import MARKER, fault_in, sums_of
 from metier.train.collate import EMPTY, collate
-from metier.train.distributed import layout
+from metier.train.distributed import from_first, layout
 from metier.train.packing import Group, Row, Window, windows_of
 
 Item = TypeVar("Item")
@@ -34,6 +37,34 @@ class Validation:
     def __init__(self, trainer: Any, windows: Sequence[Window], folder: Path) -> None:
         self.trainer, self.windows = trainer, windows
         self.best = folder / _BEST
+        self._anew = False  # the best weights so far are gone: those of the next look are the best
+
+    def go_on(self, resume: Path) -> None:
+        """Look whether the best weights so far are there, before a training goes on from a checkpoint.
+
+        Where they were taken away the lowest loss of the looks to come chooses, and that is told.
+
+        Raises:
+            Mistake: they are damaged, which would else be found when the training has ended.
+        """
+        state = json.loads((resume / "trainer_state.json").read_text()) if self.windows else {}
+        if (lowest := state.get("best_metric")) is None:
+            return
+        fault = from_first(lambda: _fault(self.best))
+        if fault is None:
+            return
+        if from_first(self.best.exists):
+            raise Mistake(
+                "the weights with the lowest validation loss so far are damaged",
+                found=f"{self.best}: {fault}",
+                hint=f"remove {self.best} to go on and keep the best of the looks to come, or {self.best.parent} "
+                "to begin anew",
+            )
+        self._anew = True
+        self.trainer.work.warn(
+            f"the weights with the lowest validation loss so far, {lowest:.4f}, are gone: "
+            "the best of the looks to come are kept"
+        )
 
     def loss(self) -> float:
         """Return the mean loss over all trained tokens (or pairs) of the windows, without dropout and noise.
@@ -71,6 +102,8 @@ class Validation:
         loss = self.loss()
         if not math.isfinite(loss):
             raise Failure(f"the validation loss is not finite after step {step}", found=str(loss))
+        if self._anew:
+            trainer.state.best_metric, self._anew = None, False
         best = trainer.state.best_metric
         if best is None or loss < best:
             part = self.best.with_name(f"{_BEST}.part")
@@ -78,6 +111,7 @@ class Validation:
                 shutil.rmtree(part, ignore_errors=True)
             trainer.save_model(str(part))
             if trainer.is_world_process_zero():
+                write_json_atomic(part / MARKER, {"step": step, "loss": round(loss, 5), "files": sums_of(part)})
                 shutil.rmtree(self.best, ignore_errors=True)
                 part.rename(self.best)
         if trainer.is_world_process_zero():
@@ -94,36 +128,51 @@ class Validation:
         if not self.windows:
             return
         looks = {event["step"]: event["loss"] for event in events_of(work.shared, "validation")}
-        step = min((step for step in looks if step), key=lambda step: (looks[step], step))
+        last, best = max(looks), _told(self.best)
         if layout() == "whole":  # what is cut is filled when it is whole again
             restore(self.trainer.model, best_weights(self.best.parent))
-        last = max(looks)
-        told = {"before": looks.get(0), "best": looks[step], "last": looks[last], "best_step": step}
-        work.figure("validation_loss", told)
-        if step < last:
-            work.say(
-                f"kept the weights of step {step}: validation loss {looks[step]:.4f}, {looks[last]:.4f} at the end"
-            )
+        step, loss = best.get("step"), best.get("loss")
+        work.figure("validation_loss", {"before": looks.get(0), "best": loss, "last": looks[last], "best_step": step})
+        if step is not None and step < last:
+            work.say(f"kept the weights of step {step}: validation loss {loss:.4f}, {looks[last]:.4f} at the end")
 
 
 def best_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Return the best weights so far of a validated training whose checkpoints are in `folder`.
 
     Raises:
-        Failure: they are gone.
+        Failure: they are gone, or damaged.
     """
     from safetensors.torch import load_file
 
-    weights: dict[str, torch.Tensor] = {}
-    for shard in sorted((folder / _BEST).glob("*.safetensors")):
-        weights.update(load_file(shard))
-    if not weights:
+    best = folder / _BEST
+    if (fault := _fault(best)) is not None:
         raise Failure(
-            "the weights with the lowest validation loss are gone",
-            found=f"no weights in {folder / _BEST}",
+            "the weights with the lowest validation loss are gone or damaged",
+            found=f"{best}: {fault}",
             hint=f"remove {folder} to begin anew",
         )
+    weights: dict[str, torch.Tensor] = {}
+    for shard in sorted(best.glob("*.safetensors")):
+        weights.update(load_file(shard))
     return weights
+
+
+def _told(best: Path) -> dict[str, Any]:
+    """Return what stands beside the best weights: step, loss, and size and checksum of every file."""
+    try:
+        told = json.loads((best / MARKER).read_text())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _fault(best: Path) -> str | None:
+    """Return what is wrong with the best weights, or None."""
+    files = _told(best).get("files")
+    if not files:
+        return f"no {MARKER} that can be read" if best.exists() else "there is no such folder"
+    return fault_in(best, files)
 
 
 def restore(model: Any, weights: dict[str, torch.Tensor]) -> None:
