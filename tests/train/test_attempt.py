@@ -41,3 +41,14 @@ def test_a_channels_loss_that_was_not_finite_is_left_out(tmp_path: Path) -> None
     work = work_in(tmp_path)
     write(tmp_path, *told)
     assert channel_losses(work) == {"law": {"first": 4.0, "last": 3.0}}
+
+
+def test_an_event_after_a_line_that_was_cut_stands_on_its_own(tmp_path: Path) -> None:
+    work = work_in(tmp_path)
+    for step in range(3):
+        work.event("log", step=step)
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(file.read_bytes()[:-10])
+    work.event("log", step=3)
+    work.event("log", step=4)
+    assert [event["step"] for event in events_of(tmp_path, "log")] == [0, 1, 3, 4]

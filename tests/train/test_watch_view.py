@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from metier.cli.watch import watch
+from metier.core import Failure
+from metier.train.attempt import its_end_told
 from metier.train.watch.curves import Curve, limits, plot, sparkline
 from metier.train.watch.seen import Seen
 from metier.train.watch.view import View
+from tests.train.bench import work_in
 
 
 def line(kind: str, **fields: Any) -> str:
@@ -163,6 +167,20 @@ def test_a_finished_and_a_stopped_training_are_told_apart(run: Path) -> None:
     assert seen.state() == "stopped"
     (run / "record.json").write_text("{}")
     assert seen.state() == "done"
+
+
+def test_a_training_that_ended_before_it_was_done_says_why_until_it_goes_on(run: Path) -> None:
+    for error, why in ((SystemExit(143), "asked to end"), (KeyboardInterrupt(), "interrupted"), (Failure("no"), "no")):
+        with pytest.raises(type(error)), its_end_told(work_in(run)):
+            raise error
+        seen = Seen(run)
+        seen.read()
+        assert (seen.state(), seen.summary()["ended"], seen.seconds_left) == ("ended", why, None)
+        assert f"ended: {why}" in drawn(run, 80)
+    with (run / "events.jsonl").open("a") as out:
+        out.write(line("resume", step=20, of=40, time=time.time()))
+    seen.read()
+    assert (seen.state(time.time()), seen.ended) == ("running", None)
 
 
 @pytest.mark.parametrize("width", [60, 80, 132])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from metier.core.artifact import EVENTS, Artifact
 from metier.core.host import Host
@@ -90,8 +91,11 @@ class Work:
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one event with the time to `events.jsonl`, where it outlives a kill."""
-        with (self.folder / EVENTS).open("a") as out:
-            out.write(json.dumps({"time": round(time.time(), 3), "kind": kind, **fields}) + "\n")
+        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **fields}) + "\n"
+        with (self.folder / EVENTS).open("a+b") as out:
+            if out.tell() and not _ends_a_line(out):  # a machine that lost its power may have cut the last one
+                line = "\n" + line
+            out.write(line.encode())
 
     def warn(self, text: str) -> None:
         """Tell the user something that does not stop the work, and keep it in the record."""
@@ -102,3 +106,8 @@ class Work:
         """Tell the user one line, after which step it is that says it; a text of several lines stands below that."""
         prefix = self._progress.prefix
         self._progress.say(f"{prefix.rstrip()}\n{text}" if prefix and "\n" in text else prefix + text)
+
+
+def _ends_a_line(file: IO[bytes]) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from metier.core import Artifact
+from metier.core import Artifact, Work
+from metier.core.processes import code_of, what_of
+from metier.train.stop import TERMINATED
 
 BEGUN = "begun"
 """Kind of the event that a training begins with, and one that goes on from a checkpoint does not."""
+
+ENDED = "ended"
+"""Kind of the event that an attempt ends with which did not finish; a kill leaves none."""
+
+
+@contextlib.contextmanager
+def its_end_told(work: Work) -> Iterator[None]:
+    """Write down that and why a training ends before it is done: whoever watches it must not wait."""
+    try:
+        yield
+    except BaseException as error:
+        why = what_of(error)
+        if isinstance(error, KeyboardInterrupt):
+            why = "interrupted"
+        elif isinstance(error, SystemExit) and code_of(error) == TERMINATED:
+            why = "asked to end"
+        with contextlib.suppress(OSError):  # a full disk is what ends it, perhaps
+            work.event(ENDED, why=why)
+        raise
 
 
 def events_of(folder: Path, *kinds: str) -> list[dict[str, Any]]:

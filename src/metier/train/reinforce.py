@@ -23,7 +23,7 @@ from metier.core.types import Conversation
 from metier.train.adapt import plain_network_for, precision_on
 from metier.train.adapter import keep_adapter, merged
 from metier.train.arguments import arguments, is_first_process, may_leave_out
-from metier.train.attempt import BEGUN, counted_steps, events_of
+from metier.train.attempt import BEGUN, counted_steps, events_of, its_end_told
 from metier.train.checkpoint import Checkpoints, step_of
 from metier.train.distributed import from_first, layout, of_all
 from metier.train.identity import identity_of
@@ -237,6 +237,11 @@ def reinforce(base: Path, tokenizer: Any, prompts: Sequence[Conversation], optio
         Mistake: the model cannot be trained here, or a row cannot be graded.
         Failure: the training diverged, or the saved model is not the trained one.
     """
+    with its_end_told(work):
+        _reinforce(base, tokenizer, prompts, options, work)
+
+
+def _reinforce(base: Path, tokenizer: Any, prompts: Sequence[Conversation], options: Grpo, work: Work) -> None:
     done, settings = work.shared / _DONE, options.settings()
     told = json.loads(done.read_text()) if done.is_file() else {}
     if told.get("fingerprint") != fingerprint(prompts, options):

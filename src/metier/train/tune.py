@@ -17,7 +17,7 @@ from metier.train.adapt import network_for, precision_on
 from metier.train.adapter import keep_adapter, merged, rows_of
 from metier.train.allocator import give_back, heap_of, return_freed_memory
 from metier.train.arguments import is_first_process
-from metier.train.attempt import BEGUN, events_of
+from metier.train.attempt import BEGUN, events_of, its_end_told
 from metier.train.checkpoint import step_of
 from metier.train.distributed import from_first, layout, threads, together
 from metier.train.memory import config_in
@@ -60,6 +60,18 @@ def tune(
         Mistake: the model cannot be trained here.
         Failure: the training diverged, or the saved model is not the trained one.
     """
+    with its_end_told(work):
+        _tune(base, schedule, settings, work, trainer_class, validation)
+
+
+def _tune(
+    base: Path,
+    schedule: Schedule,
+    settings: Settings,
+    work: Work,
+    trainer_class: Trainers,
+    validation: Sequence[Window],
+) -> None:
     done = work.shared / _DONE
     fingerprint = schedule.fingerprint
     told = json.loads(done.read_text()) if done.is_file() else {}

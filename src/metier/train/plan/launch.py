@@ -109,6 +109,7 @@ def readme(plan: Plan, command: str, files: list[str]) -> str:
 
 ## Start
 
+In this folder: the files name each other by their names alone. The path of the recipe stands last in each line.
 {head}
 With accelerate: `{accelerate_line(plan, command)}`
 

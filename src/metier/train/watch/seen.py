@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.core.artifact import EVENTS, RECORD
-from metier.train.attempt import BEGUN
+from metier.train.attempt import BEGUN, ENDED
 
 _RECENT = 20  # steps whose time gives the rate
 _SILENT_SECONDS = 120.0
@@ -41,6 +41,7 @@ class Seen:
         self.findings: list[dict[str, Any]] = []
         self.rollbacks: list[dict[str, Any]] = []
         self.resumed: list[int] = []
+        self.ended: str | None = None
         self.total_tokens: int | None = None
         self.last_time: float | None = None
         self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT + 1)
@@ -70,6 +71,7 @@ class Seen:
     def _take(self, event: Mapping[str, Any]) -> None:
         kind, step = event["kind"], event.get("step")
         self.last_time = float(event["time"])
+        self.ended = str(event["why"]) if kind == ENDED else None
         if kind == "log":
             self.steps[int(event["step"])] = dict(event)
             self._recent.append(dict(event))
@@ -145,13 +147,15 @@ class Seen:
         return (self.of - self.step) * each
 
     def state(self, now: float | None = None) -> str:
-        """Return "done", "stopped" by the watch, "silent" for long, "running", or "nothing yet"."""
+        """Return "done", "stopped" by the watch, "ended" before it was done, "silent", "running", or "nothing yet"."""
         if (self.folder / RECORD).is_file():
             return "done"
         if self.findings and self.findings[-1]["action"] == "stop" and self.findings[-1]["step"] >= self.step:
             return "stopped"
         if self.last_time is None:
             return "nothing yet"
+        if self.ended is not None:
+            return "ended"
         quiet = (time.time() if now is None else now) - self.last_time
         patience = max(_SILENT_SECONDS, _SILENT_STEPS * (self.seconds_per_step or 0.0))
         return "silent" if quiet > patience else "running"
@@ -175,6 +179,7 @@ class Seen:
         return {
             "folder": str(self.folder),
             "state": self.state(),
+            "ended": self.ended,
             "step": self.step,
             "of": self.of,
             "tokens": self.tokens,

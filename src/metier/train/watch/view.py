@@ -16,7 +16,14 @@ from metier.train.watch.curves import Cell, Curve, limits, plot, sparkline
 from metier.train.watch.seen import Seen
 
 _LOSS, _VALIDATION, _ALARM = "cyan", "bold yellow", "bold red"
-_STATES = {"running": "green", "done": "bold green", "stopped": _ALARM, "silent": "yellow", "nothing yet": "dim"}
+_STATES = {
+    "running": "green",
+    "done": "bold green",
+    "stopped": _ALARM,
+    "ended": "yellow",
+    "silent": "yellow",
+    "nothing yet": "dim",
+}
 _LABEL = 8  # columns of the plot's scale
 _HEIGHT = 9
 _HAPPENED = 5
@@ -62,7 +69,7 @@ class View:
     def _head(self, width: int, plain: bool) -> Iterator[Text]:
         seen, state = self.seen, self.seen.state()
         head = Text(self.called, style="bold", no_wrap=True, overflow="ellipsis")
-        head.append(f"  {state}", style=_STATES[state])
+        head.append(f"  {state}" + (f": {seen.ended}" if state == "ended" else ""), style=_STATES[state])
         yield head
         if state == "nothing yet":
             yield Text("no event yet: the training has not begun, or its data is being read", style="dim")
