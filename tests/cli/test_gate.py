@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from metier.core import Step, Work
-from metier.core.types import Scores
+from metier.core.types import Score, Scores
 from tests.cli.test_cli import in_a_process, metier
 
 
@@ -24,6 +24,9 @@ class Sat(Step[Scores]):
         rows = [{"name": "execution", "split": "repair", "id": str(at), "score": at < self.right} for at in range(40)]
         (work.folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (work.folder / "exam.json").write_text(json.dumps({"conditions": {}, "counts": {}, "digest": self.exam}))
+        figure = Score("execution", self.name, "repair", self.right / 40, 0.6, 0.9, 40)
+        (work.folder / "scores.json").write_text(json.dumps([figure._asdict()]))
+        work.figure("execution/repair", self.right / 40)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,13 @@ def test_what_has_no_end_is_null_in_json_and_not_infinity(tmp_path: Path) -> Non
     told = metier("gate", "b", "--against", "a", "-r", tmp_path / "metier.yaml", "--json").stdout
     figures = json.loads(told, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["figures"]
     assert [(one["high"], one["lost"]) for one in figures] == [(None, False)]
+
+
+def test_a_run_leads_to_its_figures_and_they_are_shown_with_intervals(folder: Path) -> None:
+    ran = metier("run", "base", "-r", folder)
+    assert ran.output.endswith(f"next: metier show base -r {folder}\n")
+    shown = metier("show", "base", "-r", folder).output
+    assert "  execution/repair: 0.75 [0.6, 0.9], n = 40\n" in shown and shown.count("execution") == 1
 
 
 def test_exit_code_0_where_nothing_is_lost_and_1_where_something_is(folder: Path) -> None:

@@ -130,6 +130,24 @@ def test_a_checkpoint_of_other_data_or_settings_is_refused_by_name_and_kept(
     assert Checkpoints(tmp_path, ROWS).newest() == path
 
 
+def test_a_checkpoint_of_fsdp2_says_how_to_start_what_goes_on_from_it(tmp_path: Path) -> None:
+    cut = ROWS._replace(settings={**ROWS.settings, "layout": "fsdp2"})
+    path = write(Checkpoints(tmp_path, cut), 9)
+    with pytest.raises(Mistake, match="step 9 can be gone on from with fsdp2 only") as caught:
+        Checkpoints(tmp_path, ROWS).newest()
+    assert caught.value.found == "started with one process or data parallel"
+    assert str(caught.value.hint).startswith("start it with fsdp2 again; or remove")
+    assert Checkpoints(tmp_path, cut).newest() == path
+
+
+@pytest.mark.parametrize(("name", "value"), [("STEPS", "0"), ("STEPS", "-3"), ("MINUTES", "0"), ("MINUTES", "soon")])
+def test_a_wish_that_no_cadence_can_keep_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"METIER_CHECKPOINT_{name}", value)
+    with pytest.raises(Mistake, match="a number above 0") as caught:
+        Cadence.here()
+    assert caught.value.found == f"METIER_CHECKPOINT_{name}={value}"
+
+
 def test_other_circumstances_are_told_and_gone_on_with(tmp_path: Path) -> None:
     warnings: list[str] = []
     path = write(Checkpoints(tmp_path, ROWS), 9)

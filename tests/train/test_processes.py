@@ -19,7 +19,7 @@ import trl
 
 from metier.core import Artifact, Mistake
 from metier.train.adapt import network_for
-from metier.train.arguments import arguments, may_leave_out, shared
+from metier.train.arguments import arguments, check_settings, may_leave_out, shared
 from metier.train.collate import EMPTY, collate
 from metier.train.distributed import dealt, layout
 from metier.train.options import Settings
@@ -317,7 +317,7 @@ def test_lora_computes_in_16_bits_under_zero_and_is_refused_there_without_a_gpu(
     loss = network(**{name: told[name] for name in ("input_ids", "position_ids", "targets", "blocks")}).sum()
     assert torch.isfinite(loss)
     with pytest.raises(Mistake, match="without GPUs zero-2 trains in float32 only"):
-        arguments(trl.SFTConfig, tmp_path, 4, 1, settings, HOST)
+        check_settings(settings, HOST)
 
 
 def test_the_layout_is_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -84,7 +84,9 @@ def finished(recipe: Recipe, workshop: Workshop, kind: type[Artifact], name: str
     if not steps:
         found = ", ".join(recipe.steps) if name is None else f"'{name}' makes {recipe.step(name).makes.__name__}"
         raise Mistake(
-            f"the recipe makes no {wanted} by that name", found=found, hint="`metier plan` shows what it makes"
+            f"the recipe makes no {wanted}{'' if name is None else ' by that name'}",
+            found=found,
+            hint="`metier plan` shows what it makes",
         )
     for step in steps.values():
         artifact: Artifact | None = workshop.find(step)

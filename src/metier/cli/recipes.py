@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _NEXT = {"doctor": "fix", "report": "report"}
-"""What a step's result is looked at with, where that is not `metier ls`."""
+"""What a step's result is looked at with, where that is neither `metier show` nor `metier ls`."""
 
 
 def _targets(recipe: Recipe, names: tuple[str, ...]) -> list[Step[Any]]:
@@ -44,6 +44,7 @@ def run(targets: tuple[str, ...], recipe: Path, workshop: Path | None, changes: 
     """
     from metier.core.plan import plan
     from metier.core.step import dependencies_first
+    from metier.core.types import Scores
 
     recipe, targets = recipe_and_targets(recipe, targets)
     loaded, shop = open_recipe(recipe, changes), open_workshop(recipe, workshop)
@@ -65,7 +66,8 @@ def run(targets: tuple[str, ...], recipe: Path, workshop: Path | None, changes: 
         click.echo(f"nothing to do: all {len(dependencies_first(steps))} steps are done (looked in {seconds:.1f} s)")
     for step, artifact in zip(steps, made, strict=True):
         click.echo(f"{loaded.names[id(step)]}: {artifact.folder}")
-    click.echo(f"next: metier {_NEXT.get(steps[-1].name, 'ls')} -r {recipe}")
+    looked_at = f"show {loaded.names[id(steps[-1])]}" if issubclass(steps[-1].makes, Scores) else "ls"
+    click.echo(f"next: metier {_NEXT.get(steps[-1].name, looked_at)} -r {recipe}")
 
 
 @click.command(name="plan")

@@ -14,6 +14,7 @@ from metier.cli.options import finished, json_option, open_recipe, open_workshop
 if TYPE_CHECKING:
     from metier.core.artifact import Artifact
     from metier.core.recipe import Recipe
+    from metier.core.types import Score
     from metier.core.workshop import Workshop
 
 
@@ -133,12 +134,27 @@ def _print_record(artifact: Artifact, rows: int) -> None:
         )
         if made:
             click.echo(f"    made: {made}")
+    scores = _scores(artifact)
+    below = {name for at in scores for name in (at.name, f"{at.name}/{at.split}", f"{at.name}/{at.model}")}
     for name, value in record.figures.items():
-        click.echo(f"  {name}: {json.dumps(value, ensure_ascii=False)[:200]}")
+        if name not in below:
+            click.echo(f"  {name}: {json.dumps(value, ensure_ascii=False)[:200]}")
+    several = len({at.model for at in scores}) > 1
+    for at in scores:
+        called = f"{at.name}/{at.split}" + (f" of {at.model}" if several else "")
+        interval = "" if at.low is None or at.high is None else f" [{at.low:.4g}, {at.high:.4g}]"
+        click.echo(f"  {called}: {at.value:.4g}{interval}" + ("" if at.n is None else f", n = {at.n:,}"))
     for warning in record.warnings:
         click.echo(f"  warning: {warning}")
     for text in _samples(artifact, rows):
         click.echo("\n" + text)
+
+
+def _scores(artifact: Artifact) -> list[Score]:
+    """Return the measured figures, which have intervals; an artifact of another kind has none."""
+    from metier.core.types import Scores
+
+    return Scores(artifact.folder).figures() if (artifact.folder / "scores.json").is_file() else []
 
 
 def _samples(artifact: Artifact, rows: int) -> list[str]:

@@ -53,19 +53,11 @@ def arguments(
         batch: rows of a forward pass; a packed window is one.
         uneven: whether `dealt` adds empty passes where processes cannot share those of a step evenly.
         left_out: whether a pass may leave trained weights out, see `may_leave_out`.
-
     Raises:
-        Mistake: what is asked for is not to be had here.
+        Mistake: the passes of a step cannot be shared by the processes, or curves are sent where nobody is.
     """
     gpu = bool(host.gpus) and torch.cuda.is_available()
     precision = precision_on(host, settings.precision)
-    _check(settings, gpu)
-    if precision == "bf16" and not gpu and layout() != "whole":
-        raise Mistake(
-            f"without GPUs {layout()} trains in float32 only",
-            found=f"precision: {settings.precision}, which is bf16 here",
-            hint="set precision: fp32, or start plain data parallel",
-        )
     looked_at: dict[str, Any] = {}
     if validated:
         looked_at = {
@@ -154,7 +146,15 @@ def is_first_process() -> bool:
     return Processes.here().first
 
 
-def _check(settings: Settings, gpu: bool) -> None:
+def check_settings(settings: Settings, host: Host) -> None:
+    """Raise Mistake if what is asked for is not to be had here: an optimizer, kernels, a number format."""
+    gpu = bool(host.gpus) and torch.cuda.is_available()
+    if not gpu and layout() != "whole" and precision_on(host, settings.precision) == "bf16":
+        raise Mistake(
+            f"without GPUs {layout()} trains in float32 only",
+            found=f"precision: {settings.precision}, which is bf16 here",
+            hint="set precision: fp32, or start plain data parallel",
+        )
     if settings.optimizer in _OF_BITSANDBYTES:
         if importlib.util.find_spec("bitsandbytes") is None:
             raise Mistake(f"the optimizer {settings.optimizer} needs bitsandbytes", hint="pip install 'metier[qlora]'")

@@ -44,16 +44,16 @@ class Cadence:
     @classmethod
     def here(cls) -> Cadence:
         """Return the cadence that this machine's environment asks for. Raises Mistake if it is not a number above 0."""
-        told = {name: os.environ.get(name) for name in (EVERY_STEPS, EVERY_MINUTES)}
+        told = {name: os.environ.get(name, "") for name in (EVERY_STEPS, EVERY_MINUTES)}
         try:
-            steps = int(told[EVERY_STEPS] or 0)
-            minutes = float(told[EVERY_MINUTES] or 0)
-            if min(steps, minutes) < 0:
+            steps = int(told[EVERY_STEPS]) if told[EVERY_STEPS] else None
+            minutes = float(told[EVERY_MINUTES]) if told[EVERY_MINUTES] else None
+            if any(value is not None and not value > 0 for value in (steps, minutes)):
                 raise ValueError
         except ValueError:
             found = ", ".join(f"{name}={value}" for name, value in told.items() if value)
             raise Mistake("checkpoints need a number above 0", found=found, hint=f"{EVERY_STEPS}=100") from None
-        return cls(steps=steps or None, minutes=minutes or None)
+        return cls(steps=steps, minutes=minutes)
 
     def due(self, step: int) -> bool:
         """Whether it is time to save after optimizer step `step`."""
@@ -133,12 +133,12 @@ class Checkpoints:
                     hint=f"finish this training with that version, or remove {self.folder} to begin anew",
                 )
             before = Identity.read(told["identity"])
-            if (was := before.layout).startswith("zero") and was != self.identity.layout:
+            if (was := before.layout) != "whole" and was != (now := self.identity.layout):
+                others = _from_weights(path, before) if was.startswith("zero") else ""
                 raise Mistake(
                     f"the checkpoint of step {step_of(path)} can be gone on from with {was} only, which wrote it",
-                    found=f"started with {self.identity.layout}",
-                    hint=f"start it with {was} again; {_from_weights(path, before)}"
-                    f"or remove {self.folder} to begin anew",
+                    found=f"started with {'one process or data parallel' if now == 'whole' else now}",
+                    hint=f"start it with {was} again; {others}or remove {self.folder} to begin anew",
                 )
             if changed := self.identity.essentials(before):
                 raise Mistake(

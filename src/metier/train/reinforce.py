@@ -17,12 +17,13 @@ import trl
 
 from metier.core import Failure, Mistake, Work
 from metier.core.files import write_json_atomic
+from metier.core.processes import Processes
 from metier.core.progress import Bar
 from metier.core.scorers import scorer_for
 from metier.core.types import Conversation
 from metier.train.adapt import plain_network_for, precision_on
 from metier.train.adapter import keep_adapter, merged
-from metier.train.arguments import arguments, is_first_process, may_leave_out
+from metier.train.arguments import arguments, check_settings, is_first_process, may_leave_out
 from metier.train.attempt import BEGUN, counted_steps, events_of, its_end_told
 from metier.train.checkpoint import Checkpoints, step_of
 from metier.train.distributed import from_first, layout, of_all
@@ -246,6 +247,7 @@ def _reinforce(base: Path, tokenizer: Any, prompts: Sequence[Conversation], opti
     told = json.loads(done.read_text()) if done.is_file() else {}
     if told.get("fingerprint") != fingerprint(prompts, options):
         quiet()
+        check_settings(settings, work.host)
         torch.set_num_threads(work.host.threads)
         torch.manual_seed(settings.seed)
         if layout() != "whole":
@@ -295,6 +297,7 @@ def _train(network: Any, tokenizer: Any, prompts: Sequence[Conversation], option
         seconds = time.monotonic() - start
     logged = counted_steps(work.folder)
     return {
+        "processes": {"total": Processes.here().total, "layout": layout()},
         "steps": options.steps,
         "answers": options.steps * options.prompts_per_step * options.generations,
         **{

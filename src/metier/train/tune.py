@@ -13,10 +13,11 @@ import torch
 
 from metier.core import Failure, Work
 from metier.core.files import write_json_atomic
+from metier.core.processes import Processes
 from metier.train.adapt import network_for, precision_on
 from metier.train.adapter import keep_adapter, merged, rows_of
 from metier.train.allocator import give_back, heap_of, return_freed_memory
-from metier.train.arguments import is_first_process
+from metier.train.arguments import check_settings, is_first_process
 from metier.train.attempt import BEGUN, events_of, its_end_told
 from metier.train.checkpoint import step_of
 from metier.train.distributed import from_first, layout, threads, together
@@ -77,6 +78,7 @@ def _tune(
     told = json.loads(done.read_text()) if done.is_file() else {}
     if told.get("fingerprint") != fingerprint:
         quiet()
+        check_settings(settings, work.host)
         give_back()
         return_freed_memory()  # of the steps before, which this process may have made: no plan counts what they left
         torch.set_num_threads(threads(work.host))
@@ -140,6 +142,7 @@ def _train(
     # A packed 4-bit matrix counts by what it stands for.
     counts = [_values(parameter) for parameter in parameters]
     work.figure("parameters", sum(counts))
+    work.figure("processes", {"total": Processes.here().total, "layout": layout()})
     work.figure("trained_parameters", sum(n for n, p in zip(counts, parameters, strict=True) if p.requires_grad))
     with work.progress("train", total=schedule.tokens, unit="tokens") as bar:
 

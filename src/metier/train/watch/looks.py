@@ -204,11 +204,11 @@ class Looks:
         told = from_first(self._told) if self._together else self._told()
         if told is None:
             self.left_out = "what was measured before step 1 is not there any more"
-            if self._watch.looks_decide:  # somebody relies on them
-                self._work.warn(
-                    f"nothing stops this training for repetition, endless answers or forgetting: {self.left_out} "
-                    f"({self._kept}); remove {self._kept.parent} to begin anew with it"
-                )
+            does = "stops this training for" if self._watch.looks_decide else "warns of"
+            self._work.warn(
+                f"nothing {does} repetition, endless answers or forgetting: {self.left_out} "
+                f"({self._kept}); remove {self._kept.parent} to begin anew with it"
+            )
             return
         self.left_out = told["left_out"]
         self.before = Measured(*told["before"]) if told["before"] else None
