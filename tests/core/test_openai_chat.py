@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from metier.core import Failure
-from metier.core.chat import Decoding, Endpoint, Message, OpenAIChat, beyond_openai
+from metier.core.chat import Decoding, Endpoint, Message, OpenAIChat, Refused, beyond_openai
 
 ASKED: list[dict[str, Any]] = []
 NONSENSE = {
@@ -35,11 +35,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         ASKED.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         if ASKED[-1]["model"] in NONSENSE:
-            kind, said = NONSENSE[ASKED[-1]["model"]]
-            self._answer(200, kind, said)
+            self._answer(200, *NONSENSE[ASKED[-1]["model"]])
             return
         refused = "top_k" in ASKED[-1] and ASKED[-1]["model"] == "strict"
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes"}}
+        said = "yes \ud83d" if ASKED[-1]["model"] == "cut" else "yes"
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
         answer: dict[str, Any] = {"error": {"message": "unknown parameter: top_k"}} if refused else {
             "id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice],
         }  # fmt: skip
@@ -76,9 +76,14 @@ def test_what_openai_has_no_name_for_is_sent_only_where_it_is_asked_for(url: str
 
 
 def test_an_endpoint_that_does_not_know_top_k_is_a_failure_and_not_another_decoding(url: str) -> None:
-    with pytest.raises(Failure) as failed:
+    with pytest.raises(Refused) as failed:
         OpenAIChat(Endpoint(base_url=url, model="strict")).complete([[Message("user", "a")]], Decoding(top_k=5))
     assert "unknown parameter: top_k" in str(failed.value)
+
+
+def test_half_a_character_of_a_reply_can_be_written_down(url: str) -> None:
+    reply = OpenAIChat(Endpoint(base_url=url, model="cut")).complete([[Message("user", "a")]], Decoding())[0][0]
+    assert reply.text == "yes ?" and reply.text.encode()
 
 
 @pytest.mark.parametrize("model", NONSENSE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,9 +14,13 @@ import pytest
 from pydantic import ValidationError
 
 from metier.core import Failure, LocalPath, Mistake, Step, Work, Workshop
-from metier.core.chat import Endpoint, Message, ScriptedChat
+from metier.core.chat import Decoding, Endpoint, Message, Refused, Reply, ScriptedChat
+from metier.core.journal import read_journal
 from metier.core.types import Scores
+from metier.evaluate.examine import IN_SQL
 from metier.evaluate.judge import Judge
+from metier.evaluate.judge.asking import by_requests, hear
+from metier.evaluate.judge.contest import read_contest
 from metier.evaluate.report.sections import judged
 from tests.evaluate.exam_steps import given
 
@@ -165,6 +170,91 @@ def test_a_judge_that_times_out_keeps_what_is_done_and_goes_on(tmp_path: Path, s
     chat = scripted(fair)
     found = Workshop(tmp_path).make(step)
     assert len(chat.asked) == 24 - int(kept[1]) and values(found)["judge_wins", "good"] == 1
+
+
+class Slow(ScriptedChat):
+    """A Chat that takes its time, so that questions wait for their turn."""
+
+    def complete(self, conversations: Sequence[Sequence[Message]], decoding: Decoding) -> list[list[Reply]]:
+        time.sleep(0.005)
+        return super().complete(conversations, decoding)
+
+
+def asked_of(script: Script, kept: Path, at_once: int = 4, count: int = 40) -> tuple[ScriptedChat, Callable[[], Any]]:
+    """Return a slow chat, and what asks it `count` questions, "0" to "39"."""
+    chat = Slow(script)
+    questions = {str(at): [Message("user", str(at))] for at in range(count)}
+    return chat, lambda: hear(by_requests(chat, Decoding(), at_once), questions, lambda text: text, kept)
+
+
+@pytest.mark.parametrize("failing", [range(1), range(10, 11), range(10, 40)])
+def test_a_failure_ends_what_waits_for_its_turn(tmp_path: Path, failing: range) -> None:
+    def script(messages: Sequence[Message]) -> str:
+        if int(messages[0].content) in failing:
+            raise Failure("no answer", found="500")
+        return "A"
+
+    chat, ask = asked_of(script, tmp_path / "replies.jsonl")
+    with pytest.raises(Failure, match="does not answer") as stopped:
+        ask()
+    assert len(chat.asked) <= failing[0] + 8 and len(read_journal(tmp_path / "replies.jsonl")) >= failing[0] - 4
+    assert "500" in (stopped.value.found or "")
+
+
+def test_an_interruption_asks_nothing_more(tmp_path: Path) -> None:
+    def script(messages: Sequence[Message]) -> str:
+        if messages[0].content == "10":
+            raise KeyboardInterrupt
+        return "A"
+
+    chat, ask = asked_of(script, tmp_path / "replies.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        ask()
+    assert len(chat.asked) <= 18
+
+
+def test_what_the_endpoint_refuses_has_no_verdict_and_the_others_have(tmp_path: Path) -> None:
+    def script(messages: Sequence[Message]) -> str:
+        if int(messages[0].content) % 8 == 5:
+            raise Refused("too long", found="400")
+        return "A"
+
+    _, ask = asked_of(script, tmp_path / "replies.jsonl")
+    heard = ask()
+    assert set(heard.silent) == {"5", "13", "21", "29", "37"} and len(heard.verdicts) == 35
+    assert set(heard.silent.values()) == {"no verdict: the endpoint refused the request"}
+    chat, ask = asked_of(lambda _: "B", tmp_path / "replies.jsonl")
+    assert ask().verdicts["5"] == "B" and len(chat.asked) == 5
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_an_endpoint_that_refuses_everything_is_said_with_its_words(tmp_path: Path, count: int) -> None:
+    def script(messages: Sequence[Message]) -> str:
+        raise Refused("no", found="400: unknown parameter")
+
+    chat, ask = asked_of(script, tmp_path / "replies.jsonl", count=count)
+    with pytest.raises(Failure, match="does not answer") as stopped:
+        ask()
+    assert "unknown parameter" in (stopped.value.found or "") and len(chat.asked) <= 12
+
+
+def test_what_the_origin_said_to_a_general_prompt_is_no_reference(tmp_path: Path) -> None:
+    folders = {}
+    for label in ("base", "tuned"):
+        folders[label] = tmp_path / label
+        folders[label].mkdir()
+        row = {
+            "name": IN_SQL,
+            "split": "general_prompts",
+            "id": "a",
+            "question": "Who?",
+            "expected": "I.",
+            "answer": "I.",
+        }
+        (folders[label] / "answers.jsonl").write_text(json.dumps(row) + "\n")
+        (folders[label] / "exam.json").write_text("{}")
+    (question,) = read_contest({label: Scores(folder) for label, folder in folders.items()})
+    assert question.expected is None and question.answers == {"base": "I.", "tuned": "I."}
 
 
 def labels(path: Path, wrong: int) -> LocalPath:

@@ -36,6 +36,8 @@ CRITERIA = {"correctness": "right", "clarity": "clear"}
         ("Both are interesting answers to a hard question", None),
         ("A nice try", None),
         ('{"winner": 1}', None),
+        ('{"reason": ' + "[" * 5000, None),
+        ('{"a":' * 2000 + ' {"winner": "A"}', "A"),
         ("", None),
     ],
 )  # fmt: skip
@@ -112,6 +114,14 @@ def test_strengths_solve_the_likelihood_equations() -> None:
     games = wins + wins.T
     for i in range(3):
         assert wins[i].sum() == approx(sum(games[i, j] * p[i] / (p[i] + p[j]) for j in range(3) if j != i), rel=1e-6)
+
+
+@pytest.mark.parametrize(("models", "questions"), [(3, 1_400), (4, 10_000), (8, 1_000_000)])
+def test_models_that_are_cleanly_ordered_have_strengths_however_many_questions(models: int, questions: int) -> None:
+    wins = np.triu(np.full((models, models), float(questions)), 1) + 0.5 * (1 - np.eye(models))
+    p, games = bradley_terry(wins), wins + wins.T
+    assert (np.diff(p) < 0).all() and np.log(p).sum() == approx(0, abs=1e-9)
+    assert wins.sum(axis=1) == approx((games * p[:, None] / (p[:, None] + p)).sum(axis=1), rel=1e-6)
 
 
 def test_a_model_that_never_lost_has_no_strength_without_a_prior() -> None:

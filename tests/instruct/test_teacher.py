@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from metier.core.chat import Reply, ScriptedChat
+import pytest
+
+from metier.core.chat import REFUSALS, Message, Refused, Reply, ScriptedChat
 from metier.core.questions import Pair, Rejected
 from metier.core.types import Document
 from metier.instruct.teacher import Teacher, parts, read_pairs
@@ -44,9 +47,30 @@ def test_nothing_is_asked_twice_even_after_a_kill_in_mid_line(tmp_path: Path) ->
     assert Teacher(ScriptedChat([]), "another model", 3, kept)(DOCUMENT).pairs
 
 
+def test_a_part_that_the_endpoint_refuses_is_counted_and_one_that_refuses_all_stops(tmp_path: Path) -> None:
+    def strict(messages: Sequence[Message]) -> str:
+        if "painted" in messages[1].content or strict_about_all:
+            raise Refused("no")
+        return GOOD
+
+    strict_about_all = False
+    teacher = Teacher(ScriptedChat(strict), "m", 3, tmp_path / "replies.jsonl")
+    refused = DOCUMENT._replace(id="d2", text="The log is painted in a colour that nobody asks about. " * 6)
+    for _ in range(REFUSALS):
+        assert teacher(refused).rejected == {"the teacher's endpoint refused to be asked": 1}
+        assert teacher(DOCUMENT._replace(text=TEXT + "new " * strict_about_all)).pairs
+    strict_about_all = True
+    for _ in range(REFUSALS - 2):
+        teacher(refused)
+    teacher(refused)
+    with pytest.raises(Refused):
+        teacher(refused)
+
+
 def test_a_reply_that_is_no_list_has_its_reason() -> None:
     assert list(read_pairs(reply("I cannot help."), TEXT)) == [Rejected("teacher's reply is no list of pairs")]
     assert list(read_pairs(reply('[{"question"', finished=False), TEXT)) == [Rejected("teacher's reply was cut")]
+    assert list(read_pairs(reply("[" * 9000 + "]"), TEXT)) == [Rejected("teacher's reply is no list of pairs")]
     assert isinstance(next(iter(read_pairs(reply(f"Sure!\n```json\n{GOOD}\n```"), FACT))), Pair)
 
 

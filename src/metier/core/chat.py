@@ -113,6 +113,18 @@ def beyond_openai(decoding: Decoding) -> dict[str, Any]:
     return more
 
 
+_REFUSES = (400, 413, 422)
+"""Codes of HTTP by which an endpoint refuses one request: too long, filtered, or not understood."""
+
+
+REFUSALS = 8
+"""Requests refused one after the other at which it is the endpoint, not the requests, that something is wrong with."""
+
+
+class Refused(Failure):
+    """An endpoint answers, but not this request."""
+
+
 class OpenAIChat:
     """A Chat over an OpenAI-compatible endpoint, with the official client (two retries, exponential back-off).
 
@@ -120,7 +132,8 @@ class OpenAIChat:
     they are sent where a decoding asks for them; an endpoint that passes over what it does not know will not say so.
 
     Raises:
-        Mistake: the key's variable is not set. Failure: the endpoint does not answer as it should.
+        Mistake: the key's variable is not set. Failure: the endpoint does not answer as it should. Refused: it refuses
+            this request, as one that is too long.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -158,6 +171,12 @@ class OpenAIChat:
                 extra_body=beyond_openai(decoding),
             )
         except OpenAIError as error:
+            if getattr(error, "status_code", None) in _REFUSES:
+                raise Refused(
+                    f"{self._endpoint.base_url} refused a request",
+                    found=str(error)[:300],
+                    hint="is it too long for the model, or against a rule of the endpoint?",
+                ) from error
             raise Failure(
                 f"{self._endpoint.base_url} did not answer",
                 found=str(error)[:300],
@@ -173,7 +192,8 @@ class OpenAIChat:
             raise self._no_answer(str(answer)) from error
         if not isinstance(text, str):
             raise self._no_answer(str(answer))
-        return Reply(text, tokens, choice.finish_reason == "stop")
+        whole = text.encode("utf-8", "replace").decode()  # half a character, as a gateway cuts, cannot be written down
+        return Reply(whole, tokens, choice.finish_reason == "stop")
 
     def _no_answer(self, found: str) -> Failure:
         return Failure(

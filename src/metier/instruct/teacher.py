@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from metier.core.chat import Chat, Decoding, Message, Reply
+from metier.core.chat import REFUSALS, Chat, Decoding, Message, Refused, Reply
 from metier.core.markdown import blocks, plain
 from metier.core.questions import Asked, Pair, Rejected, own_sentences
 from metier.core.types import Document
@@ -36,17 +36,27 @@ class Teacher:
     def __init__(self, chat: Chat, model: str, pairs: int, kept: Path) -> None:
         self._chat, self._model, self._pairs, self._kept = chat, model, pairs, kept
         self._replies = _read_replies(kept)
+        self._refused = 0  # in a row
 
     def __call__(self, document: Document) -> Asked:
         """Return the grounded pairs about one document, and what was rejected.
 
         Raises:
-            Failure: the model does not answer. What it answered so far is kept.
+            Failure: the model does not answer, or refuses again and again. What it answered so far is kept.
         """
         found: list[Pair] = []
         rejected: Counter[str] = Counter()
         for part in parts(document.text):
-            for one in read_pairs(self._reply(part), part):
+            try:
+                reply = self._reply(part)
+            except Refused:
+                self._refused += 1
+                if self._refused == REFUSALS:
+                    raise
+                rejected["the teacher's endpoint refused to be asked"] += 1
+                continue
+            self._refused = 0
+            for one in read_pairs(reply, part):
                 if isinstance(one, Pair):
                     found.append(one)
                 else:
@@ -85,7 +95,7 @@ def read_pairs(reply: Reply, part: str) -> Iterator[Pair | Rejected]:
     start, end = reply.text.find("["), reply.text.rfind("]")
     try:
         rows = json.loads(reply.text[start : end + 1]) if 0 <= start < end else None
-    except ValueError:
+    except (ValueError, RecursionError):  # a reply that loops opens thousands of brackets
         rows = None
     if not isinstance(rows, list):
         yield Rejected("teacher's reply is no list of pairs" if reply.finished else "teacher's reply was cut")

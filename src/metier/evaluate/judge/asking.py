@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from metier.core.chat import Chat, Decoding, Message, Reply
+from metier.core.chat import REFUSALS, Chat, Decoding, Message, Refused, Reply
 from metier.core.errors import Failure
 from metier.core.journal import append_to_journal, read_journal
 from metier.evaluate.judge.prompts import AGAIN
@@ -18,31 +19,39 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 Conversation = Sequence[Message]
-Ask = Callable[[Sequence[Conversation], Callable[[int, Reply], None]], None]
-"""Asks all conversations, and tells the index and the reply of each as it comes, in any order."""
+Told = Callable[[int, "Reply | Refused"], None]
+Ask = Callable[[Sequence[Conversation], Told], None]
+"""Asks all conversations, and tells the index and the reply of each, or that it was refused, as they come."""
 
 
 def by_requests(chat: Chat, decoding: Decoding, at_once: int) -> Ask:
     """Return a way to ask any Chat, one conversation a request, `at_once` at a time.
 
-    After a failure nothing new is asked, and what came by then is told before it is raised.
+    After a failure nothing new is asked, and what came by then is told before it is raised. A request that the endpoint
+    refuses is told as such; eight in a row are a failure.
     """
 
-    def ask(conversations: Sequence[Conversation], told: Callable[[int, Reply], None]) -> None:
-        failed: Exception | None = None
+    def ask(conversations: Sequence[Conversation], told: Told) -> None:
+        failed: BaseException | None = None
+        refused = 0
+        left = iter(enumerate(conversations))
+        running: dict[Future[list[list[Reply]]], int] = {}
         with ThreadPoolExecutor(at_once) as pool:
-            asked: dict[Future[list[list[Reply]]], int] = {
-                pool.submit(chat.complete, [one], decoding): at for at, one in enumerate(conversations)
-            }
-            for future in as_completed(asked):
-                if future.cancelled():
-                    continue
-                error = future.exception()
-                if error is None:
-                    told(asked[future], future.result()[0][0])
-                elif isinstance(error, Exception):
-                    failed = failed or error
-                    pool.shutdown(wait=False, cancel_futures=True)
+            while True:
+                if failed is None:  # no more than can be asked at a time: whoever interrupts waits for these alone
+                    for at, one in islice(left, at_once - len(running)):
+                        running[pool.submit(chat.complete, [one], decoding)] = at
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    at, error = running.pop(future), future.exception()
+                    refused = refused + 1 if isinstance(error, Refused) else 0
+                    if error is None:
+                        told(at, future.result()[0][0])
+                    elif isinstance(error, Refused) and refused < REFUSALS:
+                        told(at, error)
+                    else:
+                        failed = failed or error
         if failed is not None:
             raise failed
 
@@ -52,7 +61,7 @@ def by_requests(chat: Chat, decoding: Decoding, at_once: int) -> Ask:
 def by_engine(chat: EngineChat, decoding: Decoding) -> Ask:
     """Return a way to ask the in-process engine, which puts the conversations side by side itself."""
 
-    def ask(conversations: Sequence[Conversation], told: Callable[[int, Reply], None]) -> None:
+    def ask(conversations: Sequence[Conversation], told: Told) -> None:
         chat.complete(conversations, decoding, lambda at, replies: told(at, replies[0]))
 
     return ask
@@ -74,6 +83,8 @@ def hear(
 ) -> Heard[V]:
     """Ask every question that `kept` holds no reply to, and those once more whose reply says nothing.
 
+    One that is refused is left without a verdict, and asked again by a second call.
+
     Args:
         read: returns the verdict in a reply, None where there is none.
         kept: the journal of replies; a second call goes on from it.
@@ -84,6 +95,7 @@ def hear(
     """
     replies = {(row["key"], row["attempt"]): row for row in read_journal(kept)}
     verdicts: dict[str, V] = {}
+    refused: dict[str, Refused] = {}
 
     def settle(key: str, attempt: int) -> bool:
         row = replies.get((key, attempt))
@@ -94,11 +106,15 @@ def hear(
 
     seen(sum(settle(key, 1) or settle(key, 2) or (key, 2) in replies for key in questions))
     for attempt in (1, 2):
-        left = [key for key in questions if key not in verdicts]
+        left = [key for key in questions if key not in verdicts and key not in refused]
         todo = [key for key in left if (key, attempt) not in replies]
         asked = [[*questions[key], *_again(replies.get((key, 1)))] for key in todo]
 
-        def told(at: int, reply: Reply, attempt: int = attempt, todo: list[str] = todo) -> None:
+        def told(at: int, reply: Reply | Refused, attempt: int = attempt, todo: list[str] = todo) -> None:
+            if isinstance(reply, Refused):
+                refused[todo[at]] = reply
+                seen(1)
+                return
             row = {"key": todo[at], "attempt": attempt, **reply._asdict()}
             append_to_journal(kept, [row])
             replies[todo[at], attempt] = row
@@ -108,13 +124,19 @@ def hear(
         try:
             if asked:
                 ask(asked, told)
+            if refused and not replies:
+                raise next(iter(refused.values()))
         except Failure as error:
             raise Failure(
                 "the judge does not answer",
                 found=f"{error.found or error.what}; {len(verdicts):,} of {len(questions):,} verdicts are kept",
                 hint="the same command goes on where it stopped",
             ) from error
-    silent = {key: _why(replies[key, 2]["finished"]) for key in questions if key not in verdicts}
+    silent = {
+        key: "no verdict: the endpoint refused the request" if key in refused else _why(replies[key, 2]["finished"])
+        for key in questions
+        if key not in verdicts
+    }
     return Heard(verdicts, silent)
 
 

@@ -11,6 +11,7 @@ from metier.core.errors import Failure, Mistake
 from metier.core.types import Scores
 from metier.evaluate.answer_log import AnswerLog
 from metier.evaluate.choices import NAME as CHOSEN
+from metier.evaluate.examine import IN_SQL
 
 
 class Question(NamedTuple):
@@ -59,7 +60,9 @@ def read_contest(
         row = first[place]
         answers = {label: _answer(label, rows.get(place), place.id) for label, rows in logs.items()}
         cluster = str(row.get("cluster") or row["id"])
-        found.append(Question("/".join(place), place.id, cluster, row["question"], row.get("expected"), answers))
+        # What a model of the exam's own answered to a general prompt is no reference for others.
+        expected = None if place.name == IN_SQL else row.get("expected")
+        found.append(Question("/".join(place), place.id, cluster, row["question"], expected, answers))
     return found
 
 

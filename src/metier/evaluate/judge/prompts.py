@@ -96,7 +96,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
     while at >= 0:
         try:
             value, end = decoder.raw_decode(text, at)
-        except ValueError:
+        except (ValueError, RecursionError):  # a reply that loops opens thousands of brackets
             end = at + 1
         else:
             if isinstance(value, dict):

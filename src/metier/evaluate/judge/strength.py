@@ -17,6 +17,10 @@ MEAN_ELO = 1000.0
 PRIOR = 0.5
 """Won and lost by every model against every rival beforehand: a model that never lost has no finite strength else."""
 
+_ROUNDS, _HALVINGS = 200, 30
+_LONGEST = 2.0  # step, in units of the logarithm of odds
+_FARTHEST = 200.0  # odds of e^200 are no finite ones
+
 
 def elo(outcomes: Sequence[Outcome], labels: Sequence[str], prior: float = PRIOR, seed: int = 0) -> list[Interval]:
     """Return each model's strength: 400 points more are ten times the odds, the mean of all models is 1000.
@@ -55,29 +59,52 @@ def elo(outcomes: Sequence[Outcome], labels: Sequence[str], prior: float = PRIOR
 
 
 def bradley_terry(wins: np.ndarray[Any, Any], tolerance: float = 1e-9) -> np.ndarray[Any, Any]:
-    """Return strengths with geometric mean 1, by Hunter's MM algorithm (2004): p_i = W_i / sum_j n_ij / (p_i + p_j).
+    """Return strengths p with geometric mean 1: where W_i = sum_j n_ij p_i / (p_i + p_j), the likelihood's maximum.
+
+    By Newton's method on their logarithms, of which the log-likelihood is concave; a step that lowers it is halved.
 
     Args:
         wins: (..., models, models), how often the row's model beat the column's; the diagonal does not count.
 
     Raises:
-        ValueError: the maximum does not exist or is not reached, as where a model has won or lost every time.
+        ValueError: there is no maximum, as where a model has won or lost every time.
     """
     import numpy as np
 
     models = wins.shape[-1]
-    won = wins * (1 - np.eye(models))
+    won = (wins * (1 - np.eye(models))).reshape(-1, models, models)
     games = won + np.swapaxes(won, -1, -2)
-    strength: np.ndarray[Any, Any] = np.ones(wins.shape[:-1])
-    for _ in range(10_000):
-        odds = won.sum(axis=-1) / (games / (strength[..., :, None] + strength[..., None, :])).sum(axis=-1)
-        if not (np.isfinite(odds).all() and (odds > 0).all()):
+    theta_BM = np.zeros(won.shape[:2])
+
+    def likelihood(theta_BM: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        lost: np.ndarray[Any, Any] = won * np.logaddexp(0, theta_BM[:, None, :] - theta_BM[:, :, None])
+        return np.asarray(-lost.sum(axis=(-1, -2)))
+
+    reached = likelihood(theta_BM)
+    for _ in range(_ROUNDS):
+        share = 1 / (1 + np.exp(theta_BM[:, None, :] - theta_BM[:, :, None]))
+        weight = games * share * (1 - share)
+        # The last term fixes the mean, as adding to all logarithms alike changes nothing.
+        curvature = np.eye(models) * weight.sum(axis=-1)[:, :, None] - weight
+        curvature += weight.mean(axis=(-1, -2), keepdims=True)
+        slope = won.sum(axis=-1) - (games * share).sum(axis=-1)
+        try:
+            step = np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
+        except np.linalg.LinAlgError:
             break
-        odds = odds / np.exp(np.log(odds).mean(axis=-1, keepdims=True))
-        done = np.abs(np.log(odds / strength)).max() < tolerance
-        strength = odds
-        if done:
-            return strength
+        step *= np.minimum(1, _LONGEST / np.maximum(np.abs(step).max(axis=-1, keepdims=True), tolerance))
+        for _ in range(_HALVINGS):
+            risen = likelihood(theta_BM + step)
+            worse = risen < reached - 1e-12 * np.abs(reached)
+            if not worse.any():
+                break
+            step[worse] /= 2
+        theta_BM, reached = theta_BM + step, risen
+        if np.abs(theta_BM).max() > _FARTHEST:
+            break
+        if np.abs(step).max() < tolerance:
+            strength: np.ndarray[Any, Any] = np.exp(theta_BM - theta_BM.mean(axis=-1, keepdims=True))
+            return strength.reshape(wins.shape[:-1])
     raise ValueError("the strengths have no finite maximum: a model won or lost every time")
 
 
