@@ -93,6 +93,27 @@ def test_a_rehearsal_leaves_everything_as_it_was(tiny_model_folder: Path, tmp_pa
     assert not list((tmp_path / "checkpoints").glob("*"))
 
 
+@pytest.mark.parametrize("settings", [SETTINGS, LORA])
+def test_what_is_rehearsed_works_activations_out_twice_where_the_training_will(
+    tiny_model_folder: Path, tmp_path: Path, settings: Settings
+) -> None:
+    course = plan(long_rows(4, 60), window_tokens=64)
+
+    def kept(settings: Settings, folder: str) -> int:
+        """Return the bytes that the rehearsal keeps for the way back."""
+        trainer, sizes = trainer_of(tiny_model_folder, course, settings, work_in(tmp_path / folder)), [0]
+
+        def packed(tensor: torch.Tensor) -> torch.Tensor:
+            sizes[0] += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(packed, lambda tensor: tensor):
+            rehearse(trainer, course.windows)
+        return sizes[0]
+
+    assert kept(settings._replace(gradient_checkpointing=True), "twice") < kept(settings, "once") / 2
+
+
 def test_a_rehearsal_is_told_on_the_screen_and_in_the_events(tiny_model_folder: Path, tmp_path: Path) -> None:
     work, said = heard(tmp_path)
     course = plan(rows_with_prefixes(0))

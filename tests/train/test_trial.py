@@ -201,6 +201,27 @@ def fp32(_trainer: Any, _window: Any, _seen: Any) -> Chosen:
     return Chosen(Choice(HOST.threads, "fp32", False), {"bf16": 1.3}, 2.0)
 
 
+def test_a_training_that_chose_to_compile_goes_on_after_a_kill(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[Any] = []
+    monkeypatch.setattr("metier.train.trial.compile_layers", compiled.append)
+    monkeypatch.setattr(
+        tune_module, "tried", lambda *_: Chosen(Choice(HOST.threads, "fp32", True), {"eager": 1.2}, 2.0)
+    )
+    settings = SETTINGS._replace(precision="fp32", compile="auto")
+    course = plan(rows_with_prefixes(0), batch_rows=1, window_tokens=64)
+
+    class Dying(Interrupting, PackedTrainer):
+        pass
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(tiny_model_folder, course, settings, work_in(tmp_path), Dying)
+    monkeypatch.setattr(tune_module, "tried", None)  # would be called
+    tune(tiny_model_folder, course, settings, again := work_in(tmp_path))
+    assert again.figures["checkpoints_resumed_from"] and len(compiled) == 1 and not again.warnings
+
+
 def test_what_was_chosen_is_trained_told_and_taken_again_when_the_training_goes_on(
     tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,7 +69,8 @@ def identity_of(
 
     Args:
         data: digests of what is trained on, by what they are of.
-        settings: as resolved for this training; they stand above the step's fields of the same names.
+        settings: as resolved for this training; they stand above the step's fields of the same names. Whether passes
+            are compiled is none of them: `auto` is decided after the training's identity is, and kept beside it.
         cut: a digest of how rows are laid into forward passes, which depends on the machine.
         precision: the number format that "auto" came to here.
     """
@@ -79,7 +80,8 @@ def identity_of(
         if (base.folder / RECORD).is_file():  # the same recipe can have made another model elsewhere
             known["base"] = base.record.output_sha256
     own = {name: getattr(work.step, name) for name in type(work.step).model_fields}
-    told = dict(_plain({**own, **settings._asdict(), "layout": cut_over()}))
+    resolved = {name: value for name, value in settings._asdict().items() if name != "compile"}
+    told = dict(_plain({**own, **resolved, "layout": cut_over()}))
     place: dict[str, Any] = {
         "passes": cut,
         "number format": precision,

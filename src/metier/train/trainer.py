@@ -97,6 +97,8 @@ class Packed(Watched):
         self.tokens_by_step = schedule.tokens_by_step
         self.loaded = False  # a checkpoint's weights, before `prepare`
         self.recording = True  # off where a loss is worked out that is none of the training's
+        if self.args.activation_checkpointing:  # `train` does it, too late for passes that are tried before
+            self.model.activation_checkpointing_enable(self.args.activation_checkpointing_kwargs)
         alpha = settings.neftune_noise_alpha
         self.noise = Noise(network.get_input_embeddings(), alpha) if alpha else None
 
