@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from metier.train.packing import (
     NOT_TRAINED,
     Group,
@@ -72,6 +74,12 @@ def test_all_batches_are_cut_into_the_same_number_of_windows() -> None:
     cuts = [windows_of(batch, count) for batch in batches]
     assert {len(windows) for windows in cuts} == {count}
     assert sum(len(window.names) for windows in cuts for window in windows) == 64
+
+
+@pytest.mark.parametrize(("processes", "count"), [(1, 3), (2, 4), (4, 4), (8, 8), (64, 16)])
+def test_batches_are_cut_for_all_processes_as_far_as_there_are_rows(processes: int, count: int) -> None:
+    batch = [Group((Row(str(at), [1] * 30, [True] * 30),), 0) for at in range(16)]  # 480 tokens
+    assert windows_per_batch([batch, batch], 200, processes) == count
 
 
 def test_a_document_is_cut_only_when_longer_than_the_window() -> None:

@@ -28,8 +28,10 @@ from metier.train.plan.launch import accelerate_line
 from metier.train.plan.write import write_plan
 from metier.train.reference import reference_of
 from metier.train.reinforce import TRACES
+from metier.train.schedule import Schedule
+from metier.train.tune import _warn_of_empty
 from metier.train.validation import Validation
-from tests.train.bench import HOST, largest_difference, weights
+from tests.train.bench import HOST, largest_difference, weights, work_in
 from tests.train.processes import zero
 
 ROOT = Path(__file__).parents[2]
@@ -304,6 +306,20 @@ def test_passes_that_cannot_be_shared_evenly_are_refused_where_none_can_be_empty
         shared(3)
     monkeypatch.delenv("WORLD_SIZE")
     assert shared(3) == 3
+
+
+def test_processes_that_wait_for_others_in_most_passes_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    work = work_in(tmp_path)
+    windows = [EMPTY] * 20
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    _warn_of_empty(Schedule(windows, 7), work)
+    assert not work.warnings  # 2 of 24
+    _warn_of_empty(Schedule(windows, 9), work)
+    (warning,) = work.warnings
+    assert warning.startswith("50% of all forward passes are empty: an optimizer step is cut into 9 for 8 processes")
 
 
 def test_lora_computes_in_16_bits_under_zero_and_is_refused_there_without_a_gpu(

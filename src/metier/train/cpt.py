@@ -13,7 +13,7 @@ from metier.core import Estimate, Host, Mistake, Step, Work
 from metier.core.tokens import Tokens, document_end, vocabulary_digest
 from metier.core.types import TRAIN, Document, Documents, Model
 from metier.train.attempt import counted_steps
-from metier.train.memory import config_in, estimate_of, pass_tokens
+from metier.train.memory import config_in, estimate_of, evened, pass_tokens
 from metier.train.options import Settings, TrainingStep
 from metier.train.packing import Group, Row, cut, optimizer_batches
 
@@ -77,7 +77,7 @@ class Cpt(TrainingStep):
         window = pass_tokens(config_in(base), work.host, self.sequence_length, self, self.batch_tokens)
         groups = [Group((row,), 0) for row in rows]
         batches = optimizer_batches(groups, [group.tokens for group in groups], self.batch_tokens)
-        plan = schedule([batches], window)
+        plan = schedule([batches], window, evened(self))
         first = plan.tokens - plan.trained
         work.count("token", plan.tokens, plan.trained, {"first of a row": first}, made={"token": plan.trained})
         work.figure("document_end", tokenizer.convert_ids_to_tokens(document_end(tokenizer)))

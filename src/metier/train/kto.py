@@ -11,7 +11,7 @@ from pydantic import Field
 from metier.core import Estimate, Host, Mistake, Step, Work
 from metier.core.chat import Message
 from metier.core.types import Judgement, Judgements, Model
-from metier.train.memory import config_in, estimate_of, pass_tokens
+from metier.train.memory import config_in, estimate_of, evened, pass_tokens
 from metier.train.options import TrainingStep
 from metier.train.packing import Group, Row
 from metier.train.safety import check_ends, fit, preview, tell
@@ -71,7 +71,8 @@ class Kto(TrainingStep):
         tokens = sum(len(row.ids) for row in rows)
         batch = self.batch_answers * tokens // len(rows)
         window = pass_tokens(config_in(base), work.host, self.sequence_length, self, batch)
-        plan = schedule(epoch_batches(rows, self.epochs, self.batch_answers, self.sequence_length, self.seed), window)
+        batches = epoch_batches(rows, self.epochs, self.batch_answers, self.sequence_length, self.seed)
+        plan = schedule(batches, window, evened(self))
         came = tokens * self.epochs
         dropped = {"of prompts and the template": came - plan.trained}
         work.count("token", came, plan.trained, dropped, made={"token": plan.trained})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.core import Estimate, Host, Mistake, Step
+from metier.core.processes import Processes
 from metier.core.types import Shaped
 from metier.train.options import Settings, TrainingStep
 from metier.train.plan import Job, Layout, Plan, lay_out, machine_of, shape_of
@@ -181,6 +182,11 @@ def pass_tokens(
             break
         size = max(longest, size // 2)
     return size
+
+
+def evened(training: Trains) -> int:
+    """Return over how many processes the passes of a step are evened out; over one where the recipe says their size."""
+    return 1 if getattr(training, "pass_tokens", None) is not None else Processes.here().total
 
 
 def _format(precision: str, host: Host) -> Precision:

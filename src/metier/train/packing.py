@@ -193,14 +193,15 @@ def windows_of(batch: Sequence[Group], count: int) -> list[Window]:
     return [window_of(groups) for groups in bins if groups]
 
 
-def windows_per_batch(batches: Sequence[Sequence[Group]], window_tokens: int) -> int:
+def windows_per_batch(batches: Sequence[Sequence[Group]], window_tokens: int, processes: int = 1) -> int:
     """Return into how many windows every batch is cut so that they hold about `window_tokens` each.
 
     One number for all batches, because the trainer accumulates gradients over a fixed number of windows; never more
-    than the smallest batch has groups.
+    than the smallest batch has groups. Processes take turns: the last turn is full where that can be.
     """
     largest = max(sum(group.tokens for group in batch) for batch in batches)
-    return max(1, min(-(-largest // window_tokens), min(len(batch) for batch in batches)))
+    turns = -(-largest // (window_tokens * processes))
+    return max(1, min(turns * processes, min(len(batch) for batch in batches)))
 
 
 def cut(ids: Sequence[int], length: int) -> list[list[int]]:

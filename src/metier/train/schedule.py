@@ -87,8 +87,8 @@ def _row_digests(window: Window, start: int, prefix: int, tails: Sequence[int]) 
     return found
 
 
-def schedule(epochs: Sequence[Sequence[Sequence[Group]]], window_tokens: int) -> Schedule:
-    """Lay out the optimizer batches of every epoch in windows of about `window_tokens`."""
+def schedule(epochs: Sequence[Sequence[Sequence[Group]]], window_tokens: int, processes: int = 1) -> Schedule:
+    """Lay out the optimizer batches of every epoch in windows of about `window_tokens`, enough for all processes."""
     batches = [batch for epoch in epochs for batch in epoch]
-    accumulate = windows_per_batch(batches, window_tokens)
+    accumulate = windows_per_batch(batches, window_tokens, processes)
     return Schedule([window for batch in batches for window in windows_of(batch, accumulate)], accumulate)

@@ -12,7 +12,7 @@ from pydantic import Field
 from metier.core import Estimate, Host, Mistake, Step, Work
 from metier.core.types import TRAIN, Conversation, Conversations, Documents, Model
 from metier.train.cpt import count_drawn, draw, read_pieces
-from metier.train.memory import config_in, estimate_of, pass_tokens
+from metier.train.memory import config_in, estimate_of, evened, pass_tokens
 from metier.train.options import TrainingStep
 from metier.train.packing import Group, Row, optimizer_batches, share_prefixes
 from metier.train.safety import Fit, TooLong, check_ends, fit, preview, runs, tell
@@ -97,7 +97,9 @@ def fine_tune(
     batch = options.batch_rows * sum(len(row.ids) for row in rows) // max(1, len(rows))
     window = pass_tokens(config_in(base), work.host, options.sequence_length, options, batch)
     plan = schedule(
-        epoch_batches(rows, options.epochs, options.batch_rows, options.sequence_length, options.seed), window
+        epoch_batches(rows, options.epochs, options.batch_rows, options.sequence_length, options.seed),
+        window,
+        evened(options),
     )
     tokens = sum(len(row.ids) for row in rows) * options.epochs
     prompts = tokens - plan.trained

@@ -20,7 +20,7 @@ from metier.train.allocator import give_back, heap_of, return_freed_memory
 from metier.train.arguments import check_settings, is_first_process
 from metier.train.attempt import BEGUN, events_of, its_end_told
 from metier.train.checkpoint import step_of
-from metier.train.distributed import from_first, layout, threads, together
+from metier.train.distributed import dealt, from_first, layout, threads, together
 from metier.train.memory import config_in
 from metier.train.network import load_tokenizer
 from metier.train.options import Settings
@@ -35,6 +35,7 @@ from metier.train.validation import best_weights
 from metier.train.watch.guard import figures as watched_figures
 
 _CHECKPOINTS = "checkpoints"
+_EMPTY = 0.2  # share of forward passes that processes wait in, beyond which it is said
 _DONE = ".trained.json"  # the model is saved; hidden, so that its figures are no part of what was made
 
 Trainers = Callable[..., Packed]
@@ -83,6 +84,7 @@ def _tune(
         return_freed_memory()  # of the steps before, which this process may have made: no plan counts what they left
         torch.set_num_threads(threads(work.host))
         _warn(base, schedule, settings, work)
+        _warn_of_empty(schedule, work)
         plan = check_plan(base, schedule, settings, work)
         before, whole = dict(work.figures), layout() == "whole"
         with together(work.host):
@@ -124,6 +126,16 @@ def _warn(base: Path, schedule: Schedule, settings: Settings, work: Work) -> Non
         work.warn(
             f"the longest row has {tokens:,} tokens, and the model was made for {limit:,}: "
             f"set sequence_length: {limit}, or take a model that reads more"
+        )
+
+
+def _warn_of_empty(schedule: Schedule, work: Work) -> None:
+    """Say that processes wait for the others because an optimizer step has too few windows for them."""
+    order = dealt(len(schedule.windows), schedule.accumulate)
+    if order and (share := order.count(None) / len(order)) > _EMPTY:
+        work.warn(
+            f"{share:.0%} of all forward passes are empty: an optimizer step is cut into {schedule.accumulate} for "
+            f"{Processes.here().total} processes; take larger batches, a number that divides, or smaller pass_tokens"
         )
 
 
