@@ -14,11 +14,12 @@ import pytest
 from metier.core import Host, Mistake, Step, Work, Workshop
 from metier.core.chat import Decoding, Message, Reply
 from metier.core.llamacpp import Sampling
+from metier.core.recipe import load_recipe
 from metier.core.types import Conversation, Conversations, Model
 from metier.evaluate import DecodingSearch, MakeExam
 from metier.evaluate.answer_log import AnswerLog
 from metier.evaluate.decoding_default import generation_config
-from metier.evaluate.decoding_search import confirmed, halved, label
+from metier.evaluate.decoding_search import confirmed, halved, label, require_both
 from metier.evaluate.halving import Round, halving, rounds
 from metier.evaluate.material import read_material
 from tests.evaluate.exam_steps import SomeDocuments, given
@@ -64,6 +65,52 @@ def test_no_cluster_is_in_both_halves() -> None:
     assert abs(len(found.search) - len(found.confirm)) <= 3
 
 
+@pytest.mark.parametrize(
+    ("sizes", "enough"),
+    [
+        ([40], False),  # all in one half
+        ([20, 6, 5, 5, 4], False),  # four clusters to confirm on: the rarest pattern of signs is one in 16
+        ([20, 4, 4, 4, 4, 4], True),  # five: one in 32
+        ([1] * 31, False),
+        ([1] * 32, True),
+    ],
+)
+def test_both_halves_have_rows_and_clusters_enough(sizes: Sequence[int], enough: bool) -> None:
+    rows = [
+        Conversation(f"{cluster}/{at}", [], "t", "held_out", "test", f"c{cluster}", None)
+        for cluster, size in enumerate(sizes)
+        for at in range(size)
+    ]
+    halves = halved(rows, random.Random(0))
+    if enough:
+        require_both(halves)
+        return
+    with pytest.raises(Mistake, match="16 others of 5 clusters to confirm on"):
+        require_both(halves)
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("temperatures", (-1,)),
+        ("top_ps", (1.0, 0.0)),
+        ("top_ks", (-1,)),
+        ("repetition_penalties", (0,)),
+        ("max_tokens", (64, -1)),
+    ],
+)
+def test_a_value_that_no_decoding_has_is_refused_by_its_field_as_the_recipe_loads(
+    tmp_path: Path, field: str, values: Sequence[float]
+) -> None:
+    recipe = tmp_path / "metier.yaml"
+    recipe.write_text(
+        "base: {step: tiny-model}\nasked: {step: test-decoding-questions}\n"
+        f"better: {{step: decoding-search, model: $base, tasks: [$asked], {field}: {list(values)}}}\n"
+    )
+    with pytest.raises(Mistake, match=rf"'better.{field}' does not fit: {values[-1]:g} is none: input should be"):
+        load_recipe(recipe)
+
+
 # --- the default
 
 
@@ -99,13 +146,12 @@ def test_transformers_and_llamacpp_read_the_same_default(tmp_path: Path, decodin
 # --- the step
 
 
-def questions(count: int) -> Iterator[Conversation]:
+def questions(count: int, together: int = 3) -> Iterator[Conversation]:
     for at in range(count):
         split = "train" if at % 10 == 0 else "held_out"
         messages = [Message("user", f"What is value {at}?"), Message("assistant", "yes")]
-        yield Conversation(
-            f"q{at}", messages, "doc-qa", split, "test", f"c{at // 3}", {"scorer": "agreement", "reference": "yes"}
-        )
+        check = {"scorer": "agreement", "reference": "yes"}
+        yield Conversation(f"q{at}", messages, "doc-qa", split, "test", f"c{at // together}", check)
 
 
 class Questions(Step[Conversations]):
@@ -113,9 +159,10 @@ class Questions(Step[Conversations]):
 
     name: ClassVar[str] = "test-decoding-questions"
     count: int = 240
+    together: int = 3
 
     def run(self, work: Work) -> None:
-        made = Conversations.write(work.folder, questions(self.count))
+        made = Conversations.write(work.folder, questions(self.count, self.together))
         work.count("conversation", made, made, made={"conversation": made})
 
 
@@ -212,6 +259,17 @@ def test_no_row_of_the_exam_or_of_training_is_searched_on(
     assert not {f"q{at}" for at in range(0, 240, 10)} & searched
     with pytest.raises(Mistake, match="a search needs 32 rows"):
         search(shop, tiny_model_folder, monkeypatch, Answers(lambda _: 0.5), split="nowhere")
+
+
+def test_rows_of_one_cluster_are_refused_before_the_model_is_loaded(
+    shop: Workshop, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("metier.core.engine.EngineChat", loaded)
+    with pytest.raises(Mistake, match="to confirm on"):
+        shop.make(DecodingSearch(model=given(tiny_model_folder), tasks=(Questions(together=240),)))
 
 
 def test_a_search_killed_half_way_goes_on_and_finds_the_same(

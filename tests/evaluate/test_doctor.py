@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from metier.core import Failure, Mistake
 from metier.core.types import Scores
+from metier.evaluate.compare import SETTING
 from metier.evaluate.doctor import Diagnosis, Doctor
 from metier.evaluate.doctor.answers import read
 from metier.evaluate.doctor.diagnosis import diagnose
@@ -149,6 +151,22 @@ def test_unlike_exams_and_no_exams_are_the_users_mistake(tmp_path: Path) -> None
     (folders[1] / "exam.json").unlink()
     with pytest.raises(Mistake, match="with which exam"):
         read(b, None)
+
+
+def test_models_asked_in_unlike_ways_and_answers_that_are_no_numbers_are_told_so(tmp_path: Path) -> None:
+    a, b, c = (Scores(tmp_path / name) for name in "abc")
+    for scores in (a, b, c):
+        scores.folder.mkdir()
+        write(scores.folder, rows(HEALTHY, 0, 1), scores.folder.name)
+    (b.folder / SETTING).write_text(json.dumps({"shots": 0, "passages": 4, "skipped": ["perplexity"]}))
+    with pytest.raises(Mistake, match="unlike ways") as raised:
+        read(a, b)
+    assert "RAG (4)" in str(raised.value)
+    answers = c.folder / "answers.jsonl"
+    answers.write_text(re.sub(r'"nats": [-\d.]+', '"nats": NaN', answers.read_text()))
+    for pair in ((c, None), (a, c)):
+        with pytest.raises(Failure, match="c holds an answer whose 'nats' is no finite number"):
+            read(*pair)
 
 
 def test_only_what_can_be_read_may_be_called_training_data() -> None:

@@ -5,15 +5,30 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from pytest import approx
 
 from metier.core import Failure, Mistake
 from metier.core.types import Scores
-from metier.evaluate.compare import compare
-from metier.evaluate.gate import ALPHA, SOUGHT, Paired, chance, check, holm, items_needed, noise_floor
+from metier.evaluate.compare import SETTING, compare
+from metier.evaluate.gate import (
+    ALPHA,
+    SOUGHT,
+    Paired,
+    chance,
+    check,
+    drawn_chance,
+    holm,
+    items_needed,
+    noise_floor,
+)
+from metier.evaluate.report.facts import _gate
+from metier.evaluate.report.material import Material
 from metier.evaluate.statistics import paired_difference, perplexity_ratio
 
 
@@ -40,6 +55,25 @@ def test_sums_that_are_no_whole_numbers_are_tested_as_the_flips_would_be_counted
     patterns = [sum(s if bits >> at & 1 else -s for at, s in enumerate(sums)) for bits in range(256)]
     by_hand = sum(total <= sum(sums) for total in patterns) / 256
     assert chance(Paired(sums, [1.0] * 8, range(8))) == approx(by_hand, abs=2 / 256)
+
+
+@pytest.mark.parametrize("lost", [930, 975, 1000])
+def test_drawn_flips_have_the_chance_that_counted_ones_have(lost: int) -> None:
+    gains = [-1.0] * lost + [1.0] * (1900 - lost) + [-2.0] * 60 + [2.0] * 40
+    exact = chance(Paired(gains, [1.0] * 2000, range(2000)))
+    for seed in range(3):
+        # within 4 standard errors of 100,000 draws
+        assert drawn_chance(gains, seed=seed) == approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 100_000))
+
+
+def test_thousands_of_changed_clusters_are_drawn_and_none_is_without_a_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    gains = [-1.0] * 3080 + [1.0] * 2923  # no multiple of eight
+    normal = 0.5 * math.erfc(156 / math.sqrt(2 * 6003))  # half a step of 2 beside -157; alike clusters are normal
+    assert chance(Paired(gains, [1.0] * 6003, range(6003))) == approx(normal, abs=0.002)
+    assert chance(Paired([-0.1] * 6000, [1.0] * 6000, range(6000))) == 1 / 100_001
+    assert chance(Paired([0.1] * 6000, [1.0] * 6000, range(6000))) == 1.0
+    monkeypatch.setattr("metier.evaluate.gate._WORK", 1)
+    assert chance(Paired([-0.1, -0.1, 0.1, -0.1], [1.0] * 4, range(4))) == approx(5 / 16, abs=0.006)
 
 
 def test_a_loss_within_the_margin_is_no_alarm() -> None:
@@ -244,6 +278,47 @@ def test_an_examination_without_answers_is_a_failure_and_no_comparison_of_nothin
     (one.folder / "answers.jsonl").write_text("nonsense\n")
     with pytest.raises(Failure, match="cannot be read"):
         compare(one, other)
+
+
+def test_models_asked_in_unlike_ways_are_not_gated_but_can_be_compared(tmp_path: Path) -> None:
+    plain, shown, alike = (examination(tmp_path / name, 30) for name in "abc")
+    for scores, shots in ((shown, 4), (alike, 0)):
+        told = {"shots": shots, "passages": 0, "skipped": ["perplexity"] if shots else []}
+        (scores.folder / SETTING).write_text(json.dumps(told))
+    for before, after in ((plain, shown), (shown, plain)):
+        with pytest.raises(Mistake, match="unlike ways") as raised:
+            check(before, after)
+        assert "b: few-shot (4)" in str(raised.value) and "a: plain" in str(raised.value)
+    assert [one.name for one in compare(plain, shown)] == ["execution"]
+    assert len(check(plain, alike)) == 2  # a folder that does not say was asked plainly
+    for final, gated in ((shown, 0), (alike, 2)):  # nor does a report of the two stop
+        two = SimpleNamespace(figures=SimpleNamespace(base="one", final="two"), models={"one": plain, "two": final})
+        assert len(_gate(cast(Material, two))) == gated
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_likelihood_or_grade_that_is_no_number_is_a_failure_and_nothing_lost(tmp_path: Path, number: str) -> None:
+    good, bad, odd = (examination(tmp_path / name, 30) for name in "abc")
+    answers = bad.folder / "answers.jsonl"
+    answers.write_text(re.sub(r'"nats": [\d.]+', f'"nats": {number}', answers.read_text()))
+    with pytest.raises(Failure, match="b holds an answer whose 'nats' is no finite number") as raised:
+        check(good, bad)
+    assert "'t0', perplexity (held_out)" in str(raised.value)
+    answers = odd.folder / "answers.jsonl"
+    answers.write_text(answers.read_text().replace('"score": 1.0', f'"score": {number}'))
+    with pytest.raises(Failure, match="c holds an answer whose 'score'"):
+        check(good, odd)
+
+
+def test_figures_of_all_answers_together_have_nothing_to_pair(tmp_path: Path) -> None:
+    one, other = (examination(tmp_path / name, 30, only=0) for name in "ab")
+    with pytest.raises(Failure, match="holds no answers"):
+        compare(one, other)
+    for scores in (one, other):
+        (scores.folder / "scores.json").write_text("[]")
+    with pytest.raises(Mistake, match="nothing to pair item by item") as raised:
+        check(one, other)
+    assert "run again" not in str(raised.value)
 
 
 def test_replies_read_by_unlike_tokenizers_are_held_against_each_other_per_byte(tmp_path: Path) -> None:

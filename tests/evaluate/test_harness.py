@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from metier.core import Mistake, Workshop
+from metier.core import Failure, Mistake, Workshop
 from metier.core.artifact import Artifact
 from metier.core.types import Scores
 from metier.evaluate import LmEval
@@ -259,6 +259,22 @@ def test_a_finished_task_is_not_run_again(tmp_path: Path, folder: Path, monkeypa
     assert not (made.folder / ".scratch-tasks").exists()
 
 
+def test_a_benchmark_that_runs_out_of_memory_is_not_called_one_of_other_data(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from metier.evaluate.harness.engine_lm import EngineLM
+
+    def full(*_: Any, **__: Any) -> list[str]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nof which")
+
+    monkeypatch.setattr(EngineLM, "generate_until", full)
+    with pytest.raises(Failure, match="'own_answers' ran out of memory") as error:
+        Workshop(tmp_path).make(step(folder, "own_answers", limit=2))
+    assert "20.00 GiB" in str(error.value) and "precision: bfloat16" in str(error.value)
+
+
 def test_a_task_that_runs_programs_is_sent_to_the_sandbox(tmp_path: Path, folder: Path) -> None:
     from metier.evaluate.harness.tasks import Catalogue
 
@@ -285,6 +301,7 @@ def test_a_generation_setting_is_followed_or_refused_by_name(workshop: Workshop)
     assert answer() == answer(do_sample=False, temperature=0.7, top_p=0.5, top_k=3)
     assert answer(repetition_penalty=50.0) != answer()
     assert answer(do_sample=True, temperature=1.0, top_k=1) == answer()
+    assert answer(num_beams=1) == answer()
     with pytest.raises(Mistake, match="'num_beams'"):
         answer(num_beams=4)
     with pytest.raises(Mistake, match="longer answers than the model can read"):

@@ -14,7 +14,7 @@ from metier.core.types import Conversation
 from metier.evaluate import OwnExam
 from metier.evaluate.material import Material, read_material
 from metier.evaluate.multiple_choice import Item
-from metier.evaluate.own_rows import Bad, own_row
+from metier.evaluate.own_rows import Bad, duplicates, own_row
 from metier.evaluate.own_table import lines
 from tests.evaluate.exam_steps import SomeDocuments
 
@@ -138,6 +138,34 @@ def test_bad_rows_stop_the_step_and_are_named_with_their_lines(tmp_path: Path) -
     assert "exam.csv:5 answer is empty" in told
     assert "exam.csv:7 question is asked in exam.csv:2 already, with another answer" in told
     assert "exam.csv:8 question is empty" in told
+
+
+CORRECT = {"question": "Which of the following is correct?", "answer": "A"}
+ALL = {"question": "All of t?", "gold": "SELECT a FROM t", "databases": ["CREATE TABLE t(a)"]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (CORRECT | {"a": "red", "b": "blue"}, CORRECT | {"a": "one", "b": "two"}, None),
+        (CORRECT | {"a": "red", "b": "blue"}, CORRECT | {"a": "Blue", "b": "RED", "answer": "B"}, "already"),
+        (CORRECT | {"a": "red", "b": "blue"}, CORRECT | {"a": "blue", "b": "red"}, "already, with another answer"),
+        (ALL, ALL | {"databases": ["CREATE TABLE t(a, b)"]}, None),
+        (ALL, ALL | {"system": "t(a) has the orders"}, None),
+        (ALL | {"system": "Short."}, ALL | {"system": "short. ", "id": "x"}, "already"),
+        (ALL, ALL | {"gold": "SELECT a FROM t ORDER BY a"}, "already, with another answer"),
+        ({"question": "Why?", "reference": "So."}, {"question": "why?", "reference": "Thus."}, "with another answer"),
+    ],
+)
+def test_a_question_is_asked_again_where_all_that_is_given_with_it_is_the_same(
+    first: dict[str, object], second: dict[str, object], told: str | None
+) -> None:
+    read = [own_row(row) for row in (first, second)]
+    found = duplicates((f"exam:{at}", row) for at, row in enumerate(read, 1) if not isinstance(row, Bad))
+    if told is None:
+        assert not found
+    else:
+        assert list(found) == ["exam:2"] and found["exam:2"].what.endswith(told)
 
 
 def test_bad_rows_are_left_out_counted_and_listed_where_that_is_wished(tmp_path: Path) -> None:

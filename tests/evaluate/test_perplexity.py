@@ -15,6 +15,7 @@ from metier.evaluate import Perplexity
 from metier.evaluate.compare import compare
 from metier.evaluate.gate import check
 from metier.evaluate.perplexity import perplexities
+from metier.evaluate.perplexity_step import _texts_of
 from metier.models.tiny import TinyModel
 from tests.evaluate.exam_steps import SomeDocuments
 
@@ -148,6 +149,8 @@ def test_a_file_is_read_by_line_or_whole(workshop: Workshop, tmp_path: Path) -> 
     made = workshop.make(step(tmp_path / "set.jsonl", called="general"))
     assert [(row["id"], row["split"]) for row in rows(made)] == [("1", "general"), ("b", "general")]
     assert made.record.ledger.lines[0].dropped == {"empty": 1}
+    (tmp_path / "set.jsonl").write_text('\ufeff{"id": null, "text": "one"}\n{"id": null, "text": "two"}\n')
+    assert list(_texts_of(tmp_path / "set.jsonl")) == [("1", "one"), ("2", "two")]
     (tmp_path / "set.txt").write_text("one table\ntwo tables\n")
     whole = workshop.make(step(tmp_path / "set.txt"))
     assert [row["bytes"] for row in rows(whole)] == [21]
@@ -160,6 +163,8 @@ def test_a_file_is_read_by_line_or_whole(workshop: Workshop, tmp_path: Path) -> 
         ('{"body": "x"}\n', "set.jsonl:1 has no 'text'"),
         ("{\n", "set.jsonl:1 is not JSON"),
         ('{"id": 1, "text": "x"}\n{"id": 1, "text": "y"}\n', "an id that was there before"),
+        ('{"text": "x"}\n{"text": "a \\ud83d"}\n', "set.jsonl:2 holds half a character"),
+        ('{"id": "\\ude00", "text": "x"}\n', "set.jsonl:1 holds half a character"),
         ("", "no text to read"),
         ('{"text": " "}\n', "every text is empty"),
     ],

@@ -11,9 +11,12 @@ import pytest
 from pytest import approx
 
 from metier.core import Artifact, Failure, Workshop
-from metier.core.ledger import Line
+from metier.core.artifact import Record
+from metier.core.ledger import Ledger, Line
+from metier.core.types import Score, Scores
 from metier.evaluate.report import flow as flow_module
 from metier.evaluate.report.answers import Graded, Outcome, choose, graded, read_items, tally
+from metier.evaluate.report.benchmarks import figures
 from metier.evaluate.report.flow import bars, flow
 from metier.evaluate.report.made import flat, made
 from metier.evaluate.report.metrics import Subject
@@ -68,6 +71,34 @@ def test_units_that_are_lost_between_two_steps_fail(tmp_path: Path) -> None:
     change(artifacts[0], {"came": 690, "kept": 590})
     with pytest.raises(Failure, match="between 'source' and 'fake-read"):
         flow(artifacts)
+
+
+def test_benchmarks_without_rows_stand_without_an_interval_and_do_not_stop_the_others(tmp_path: Path) -> None:
+    given = [benchmark(tmp_path, name, model, value) for name in ("bleu", "mmlu") for model, value in MODELS.items()]
+    found = figures(given, {})
+    bleu, mmlu = (found.difference("base", "SFT", Subject(name, "all")) for name in ("bleu", "mmlu"))
+    assert bleu is not None and bleu.low is None and not bleu.paired and bleu.value == approx(0.25)
+    assert mmlu is not None and mmlu.low is not None and mmlu.paired
+
+
+MODELS = {"base": 0.25, "SFT": 0.5}
+
+
+def benchmark(folder: Path, name: str, model: str, value: float) -> Scores:
+    """A benchmark of 40 items; "bleu" is one figure of all of them together, and has no rows."""
+    made = folder / f"{name}-{model}"
+    made.mkdir()
+    rows = [{"name": name, "split": "all", "id": str(at), "score": float(at < 40 * value)} for at in range(40)]
+    (made / "answers.jsonl").write_text("" if name == "bleu" else "".join(json.dumps(row) + "\n" for row in rows))
+    (made / "exam.json").write_text(json.dumps({"digest": name, "conditions": {}, "counts": {}}))
+    told = Score(name, model, "all", value, None, None, 40)
+    (made / "scores.json").write_text(json.dumps([told._asdict()]))
+    record = Record(
+        step="lm-eval", version=1, key=made.name, recipe={}, inputs={"model": [model]}, ledger=Ledger(),
+        output_sha256="", output_bytes=0, finished="", seconds=0,
+    )  # fmt: skip
+    (made / "record.json").write_text(record.model_dump_json())
+    return Scores(made)
 
 
 def change(artifact: Artifact, fields: dict[str, int]) -> None:

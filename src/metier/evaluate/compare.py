@@ -84,8 +84,8 @@ def compare(first: Scores, second: Scores) -> list[Difference]:
     A model that was shown examples or passages is not measured on all that the exam holds; its setting says on what.
 
     Raises:
-        Mistake: they were examined with unlike exams, or not under the same conditions.
-        Failure: the answers of one are not all there.
+        Mistake: they were examined with unlike exams, or not under the same conditions, or one has no items to pair.
+        Failure: the answers of one are not all there, or hold a number that is none.
     """
     cards = [_card(scores.folder) for scores in (first, second)]
     if cards[0] != cards[1]:
@@ -93,9 +93,9 @@ def compare(first: Scores, second: Scores) -> list[Difference]:
         raise Mistake(
             "results of unlike exams cannot be compared",
             found=f"{', '.join(unlike)} of {first.folder.name} and {second.folder.name} differ",
-            hint="examine both models with the same `exam` step",
+            hint="examine both models with the same step and the same questions",
         )
-    skipped = _skipped(first.folder) | _skipped(second.folder)
+    skipped = _skipped(first, second)
     logs = [_answers(scores.folder, skipped) for scores in (first, second)]
     if list(logs[0]) != list(logs[1]):
         raise Failure(
@@ -124,6 +124,49 @@ def compare(first: Scores, second: Scores) -> list[Difference]:
 Rows = Sequence[Mapping[str, Any]]
 
 
+def one_setting(first: Scores, second: Scores) -> bool:
+    """Say whether two models were shown as many examples and passages as each other."""
+    from metier.evaluate.baselines import setting_of  # which imports this module
+
+    return setting_of(first)[:2] == setting_of(second)[:2]
+
+
+def require_one_setting(first: Scores, second: Scores) -> None:
+    """Raise Mistake if one model was shown examples or passages that the other was not: less of it was measured."""
+    from metier.evaluate.baselines import setting_of  # which imports this module
+
+    if not one_setting(first, second):
+        told = [f"{one.folder.name}: {setting_of(one).words or 'plain'}" for one in (first, second)]
+        raise Mistake(
+            "models that were asked in unlike ways cannot be held against each other",
+            found="; ".join(told),
+            hint="examine both with the same `shots`, `retrieval` and `passages`",
+        )
+
+
+def read_answers(folder: Path) -> dict[Place, dict[str, Any]]:
+    """Return the rows of an examination's answers.jsonl, none if there is no such file.
+
+    Raises:
+        Failure: it cannot be read, or a likelihood or a grade is no finite number.
+    """
+    path = folder / "answers.jsonl"
+    try:
+        rows = AnswerLog(path).rows
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failure(f"{path} cannot be read", found=str(error), hint=f"remove {folder} and run again") from error
+    for place, row in rows.items():
+        for what in ("nats", "score"):
+            if isinstance(row.get(what), float) and not math.isfinite(row[what]):
+                raise Failure(
+                    f"{folder.name} holds an answer whose '{what}' is no finite number",
+                    found=f"{row[what]} of '{place.id}', {place.name} ({place.split})",
+                    hint="the model's weights or its arithmetic give no numbers: look at the loss of its training, or "
+                    "examine it with `precision: float32`",
+                )
+    return rows
+
+
 def _units(rows: Rows) -> list[int]:
     return [row["tokens"] for row in rows]
 
@@ -148,22 +191,22 @@ def _bounds(interval: Interval) -> tuple[float, float, float, int]:
 
 
 def _answers(folder: Path, skipped: frozenset[str]) -> dict[Place, dict[str, Any]]:
-    path = folder / "answers.jsonl"
-    try:
-        rows = AnswerLog(path).rows
-    except (ValueError, KeyError, TypeError) as error:
-        raise Failure(f"{path} cannot be read", found=str(error), hint=f"remove {folder} and run again") from error
+    rows, path = read_answers(folder), folder / "answers.jsonl"
+    if not rows and path.is_file() and (folder / "scores.json").is_file():
+        raise Mistake(
+            f"{folder.name} has nothing to pair item by item",
+            found="an empty answers.jsonl: its figures are of all answers together",
+            hint="compare its figures themselves, which have no interval",
+        )
     if not rows:
         raise Failure(f"{path} holds no answers", hint=f"remove {folder} and run again")
     return {place: row for place, row in rows.items() if place.name not in skipped}
 
 
-def _skipped(folder: Path) -> frozenset[str]:
-    path = folder / SETTING
-    try:
-        return frozenset(json.loads(path.read_text())["skipped"]) if path.is_file() else frozenset()
-    except (ValueError, KeyError, TypeError) as error:
-        raise Failure(f"{path} cannot be read", hint=f"remove {folder} and run again") from error
+def _skipped(first: Scores, second: Scores) -> frozenset[str]:
+    from metier.evaluate.baselines import setting_of  # which imports this module
+
+    return frozenset(setting_of(first).skipped) | frozenset(setting_of(second).skipped)
 
 
 def _card(folder: Path) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from metier.core import Mistake, Step, Work
 from metier.core.chat import Decoding, Reply
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 _SHARE = 3  # one in so many goes on, as Hyperband's authors advise (Li et al. 2018)
 _LEAST = 16  # items of a round; fewer say hardly anything of a candidate
+_CLUSTERS = math.ceil(math.log2(1 / ALPHA))  # to confirm on: of fewer, no pattern of signs is as rare as 5%
+_VALUES = {
+    "temperatures": "temperature",
+    "top_ps": "top_p",
+    "top_ks": "top_k",
+    "repetition_penalties": "repetition_penalty",
+    "max_tokens": "max_tokens",
+}
+"""Fields of candidates' values, and what each is called in a decoding."""
 
 
 class DecodingSearch(Step[Model]):
@@ -60,6 +70,16 @@ class DecodingSearch(Step[Model]):
     )
     precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="Arithmetic of the answers.")
     seed: int = Field(0, description="Draws the rows, the halves and the answers.")
+
+    @field_validator(*_VALUES)
+    @classmethod
+    def _candidates_are_possible(cls, given: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        for value in given:
+            try:
+                Decoding.model_validate({_VALUES[str(info.field_name)]: value})
+            except ValidationError as error:
+                raise ValueError(f"{value:g} is none: {error.errors()[0]['msg'].lower()}") from error
+        return given
 
     @property
     def candidates(self) -> list[Decoding]:
@@ -140,7 +160,9 @@ class DecodingSearch(Step[Model]):
             )
         dropped = {"asked by the exam": len(rows) - len(free), "over the limit": len(free) - len(chosen)}
         work.count("row", len(rows), len(chosen), {why: count for why, count in dropped.items() if count})
-        return halved(chosen, random.Random(self.seed))
+        halves = halved(chosen, random.Random(self.seed))
+        require_both(halves)
+        return halves
 
 
 class Halves(NamedTuple):
@@ -175,6 +197,17 @@ def halved(rows: Sequence[Conversation], rng: random.Random) -> Halves:
     for part in parts:
         rng.shuffle(part)
     return parts
+
+
+def require_both(halves: Halves) -> None:
+    """Raise Mistake if there is too little in one half to search on, or to confirm on."""
+    clusters = len({row.cluster or row.id for row in halves.confirm})
+    if min(map(len, halves)) < _LEAST or clusters < _CLUSTERS:
+        raise Mistake(
+            f"a search needs {_LEAST} rows to search on, and {_LEAST} others of {_CLUSTERS} clusters to confirm on",
+            found=f"{len(halves.search)} rows and {len(halves.confirm)} of {clusters} clusters, none of them split",
+            hint="give `tasks` whose rows are of more clusters, or raise `limit`",
+        )
 
 
 def answered(

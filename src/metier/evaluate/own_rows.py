@@ -79,18 +79,23 @@ def own_row(row: Mapping[str, Any], answers: Answers = "any") -> Item | Conversa
         messages.insert(0, Message("system", system))
     if dimension := _text(row, "dimension"):
         check["dimension"] = dimension
-    id = _text(row, "id") or _digest(question, json.dumps(check, sort_keys=True))
+    told = [message.content for message in messages[:-2]]
+    id = _text(row, "id") or _digest(question, json.dumps(check, sort_keys=True), *told)
     source = _text(row, "source")
     return Conversation(id, messages, _text(row, "task") or KIND, HELD_OUT, source or "", source or id, check)
 
 
 def duplicates(rows: Iterable[tuple[str, Item | Conversation]]) -> dict[str, Bad]:
-    """Return what is wrong with rows that ask what an earlier one asks, or have its id, by their place in the files."""
-    asked: dict[str, tuple[str, Item | Conversation]] = {}
+    """Return what is wrong with rows that ask what an earlier one asks, or have its id, by their place in the files.
+
+    What is asked is the question with all that is given with it: its options in any order, or the system message and
+    the databases.
+    """
+    asked: dict[tuple[str, ...], tuple[str, Item | Conversation]] = {}
     ids: dict[str, str] = {}
     found: dict[str, Bad] = {}
     for place, row in rows:
-        question = _bare(_asked(row))
+        question = _given(row)
         if question in asked:
             earlier, other = asked[question]
             differs = "" if _right(row) == _right(other) else ", with another answer"
@@ -254,6 +259,13 @@ def _json(value: Any) -> Any:
 
 def _asked(row: Item | Conversation) -> str:
     return row.question if isinstance(row, Item) else row.messages[-2].content
+
+
+def _given(row: Item | Conversation) -> tuple[str, ...]:
+    if isinstance(row, Item):
+        return "options", _bare(row.question), *sorted(map(_bare, row.options))
+    databases = (row.check or {}).get("databases")
+    return "open", json.dumps(databases, sort_keys=True), *(_bare(message.content) for message in row.messages[:-1])
 
 
 def _right(row: Item | Conversation) -> str:

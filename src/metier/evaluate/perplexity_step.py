@@ -149,10 +149,10 @@ def _texts_of(path: Path) -> Iterator[tuple[str, str]]:
     """Yield id and text of each row of a file.
 
     Raises:
-        Mistake: the file is not UTF-8, or a line has no text.
+        Mistake: the file is not UTF-8, or a line has no text or one that UTF-8 cannot write.
     """
     try:
-        whole = path.read_text(encoding="utf-8")
+        whole = path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
         raise Mistake(f"{path.name} cannot be read as UTF-8 text", found=str(error)) from error
     if path.suffix not in (".jsonl", ".ndjson"):
@@ -169,7 +169,15 @@ def _texts_of(path: Path) -> Iterator[tuple[str, str]]:
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             found = ", ".join(row) if isinstance(row, dict) else type(row).__name__
             raise Mistake(f"{path.name}:{number} has no 'text'", found=found, hint='{"id": ..., "text": ...}')
-        id = str(row.get("id", number))
+        id = str(number if row.get("id") is None else row["id"])
+        try:
+            (id + row["text"]).encode()
+        except UnicodeEncodeError as error:
+            raise Mistake(
+                f"{path.name}:{number} holds half a character (a lone surrogate, \\ud800 to \\udfff)",
+                found=ascii(error.object[max(0, error.start - 20) : error.end + 20]),
+                hint="write the other half behind it, or leave it out",
+            ) from error
         if id in ids:
             raise Mistake(f"{path.name}:{number} has an id that was there before", found=id)
         ids.add(id)

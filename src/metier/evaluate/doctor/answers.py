@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from metier.core.errors import Failure, Mistake
 from metier.core.types import Scores
-from metier.evaluate.answer_log import AnswerLog, Place
+from metier.evaluate.answer_log import Place
+from metier.evaluate.compare import read_answers, require_one_setting
 from metier.evaluate.examine import IN_SQL
 
 Row = Mapping[str, Any]
@@ -64,22 +65,23 @@ def read(scores: Scores, against: Scores | None) -> Sitting:
     """Read an examination, and that of the other model with the same exam.
 
     Raises:
-        Mistake: the two sat unlike exams, or nothing was answered.
-        Failure: answers are missing.
+        Mistake: the two sat unlike exams or were asked in unlike ways, or nothing was answered.
+        Failure: answers are missing, or hold a number that is none.
     """
-    card, rows = _card(scores), AnswerLog(scores.folder / "answers.jsonl").rows
+    card, rows = _card(scores), read_answers(scores.folder)
     if not rows:
         raise Mistake(f"{scores.folder.name} holds no answers", hint="give the doctor the result of an `examine` step")
     if against is None:
         return Sitting(_label(scores), None, card, [Pair(place, row, None) for place, row in rows.items()])
-    other, before = _card(against), AnswerLog(against.folder / "answers.jsonl").rows
+    other, before = _card(against), read_answers(against.folder)
     unlike = [key for key in ("conditions", "counts", "digest") if card.get(key) != other.get(key)]
     if unlike:
         raise Mistake(
             "results of unlike exams cannot be compared",
             found=f"{', '.join(unlike)} of {scores.folder.name} and {against.folder.name} differ",
-            hint="examine both models with the same `exam` step",
+            hint="examine both models with the same step and the same questions",
         )
+    require_one_setting(scores, against)
     missing = [place for place in rows if place not in before]
     if missing:
         raise Failure(

@@ -132,6 +132,8 @@ class EngineLM(TemplateLM):
         until = handle_stop_sequences(settings.pop("until"), self.tokenizer.decode(self.eot_token_id))
         most = settings.pop("max_gen_toks")
         sampled = bool(settings.get("do_sample"))
+        if settings.get("num_beams") == 1:
+            del settings["num_beams"]  # one beam is no search
         if unknown := set(settings) - _KNOWN:
             raise Mistake(
                 f"the engine does not know the task's generation setting '{min(unknown)}'",

@@ -125,6 +125,13 @@ class LmEval(Step[Scores]):
             )
         except (Problem, OSError, MemoryError):
             raise
+        except torch.OutOfMemoryError as error:
+            better = "" if self.precision == "bfloat16" else "`precision: bfloat16`, "
+            raise Failure(
+                f"the benchmark '{leaf.name}' ran out of memory",
+                found=told(error),
+                hint=f"try {better}fewer `shots`, a smaller model, or end what else is on the device; then run again",
+            ) from error
         except Exception as error:
             raise Mistake(
                 f"the benchmark '{leaf.name}' cannot make its questions from its data, or grade the answers",

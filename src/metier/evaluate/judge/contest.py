@@ -89,5 +89,5 @@ def _one_exam(examined: Mapping[str, Scores]) -> None:
             raise Mistake(
                 "answers to unlike exams cannot be judged against each other",
                 found=f"the exams of '{first}' and '{label}' differ",
-                hint="examine both models with the same `exam` step",
+                hint="examine both models with the same step and the same questions",
             )

@@ -59,12 +59,15 @@ def _compare(by_label: Mapping[str, Sequence[Scores]]) -> Compare:
     def measured(scores: Scores) -> set[Subject]:
         return {Subject(row.name, row.split) for row in scores.figures()}
 
+    def itemised(scores: Scores) -> bool:
+        answers = scores.folder / "answers.jsonl"  # empty where all metrics are of all answers together, as BLEU is
+        return (scores.folder / "exam.json").is_file() and not (answers.is_file() and answers.stat().st_size == 0)
+
     def compare(reference: str, model: str) -> Mapping[Subject, Difference | None]:
         found: dict[Subject, Difference | None] = {}
         for before in by_label[reference]:
             for after in by_label[model]:
-                cards = all((one.folder / "exam.json").is_file() for one in (before, after))
-                if cards and measured(before) & measured(after):
+                if itemised(before) and itemised(after) and measured(before) & measured(after):
                     found.update(pairing({reference: before, model: after})(reference, model))
         return found
 

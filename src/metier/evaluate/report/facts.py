@@ -33,6 +33,7 @@ from pydantic import BaseModel
 from metier.core.errors import Failure
 from metier.evaluate.baselines import Enough
 from metier.evaluate.calibration import Calibration, calibration, choices
+from metier.evaluate.compare import one_setting
 from metier.evaluate.gate import Checked, check
 from metier.evaluate.report import answers, sections
 from metier.evaluate.report.cost import Answered, Trained, answered, trained
@@ -157,11 +158,12 @@ def gather(material: Material) -> Facts:
 
 
 def _gate(material: Material) -> list[Checked]:
-    """Return what the gate finds between base and final model; nothing of one model, or where nothing is compared."""
+    """Return what the gate finds between base and final model; nothing of one model, or of two asked in unlike ways."""
     figures = material.figures
     before, after = material.models[figures.base], material.models[figures.final]
     examined = all((one.folder / "exam.json").is_file() for one in (before, after))
-    return check(before, after) if examined and before.folder != after.folder else []
+    comparable = examined and before.folder != after.folder and one_setting(before, after)
+    return check(before, after) if comparable else []
 
 
 def cut(text: object) -> Cut:
