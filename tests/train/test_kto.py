@@ -63,8 +63,8 @@ def test_a_mismatched_row_has_its_own_prompt_and_the_answer_of_another_prompt() 
     answers = {row.name: [i for i, m in zip(row.ids, row.mask, strict=True) if m] for row in rows}
     for row in rows:
         other, start = found[row.name], row.mask.index(True)
-        assert other.ids[:start] == row.ids[:start] and other.mask.index(True) == start
-        assert other.ids[start:] in answers.values() and other.ids[start:] != answers[row.name]
+        assert list(other.ids[:start]) == list(row.ids[:start]) and other.mask.index(True) == start
+        assert list(other.ids[start:]) in answers.values() and list(other.ids[start:]) != answers[row.name]
     assert all(len(row.ids) <= 10 for row in mismatched(rows, 10, random.Random(0)).values())
 
 

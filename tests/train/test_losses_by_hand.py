@@ -52,7 +52,7 @@ def test_dpo_logs_the_mean_over_pairs_of_minus_log_sigmoid_of_beta_times_the_mar
 ) -> None:
     rows = rows_with_prefixes(3, 12)
     pairs = [
-        (rows[at], rows[at + 1]._replace(ids=rows[at].ids[:24] + rows[at + 1].ids[24:], name=rows[at].name))
+        (rows[at], rows[at + 1]._replace(ids=[*rows[at].ids[:24], *rows[at + 1].ids[24:]], name=rows[at].name))
         for at in range(0, 12, 2)
     ]
     groups = [Group(pair, common_prefix(pair[0].ids, pair[1].ids, min(map(shareable, pair)))) for pair in pairs]

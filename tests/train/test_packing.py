@@ -53,11 +53,11 @@ def test_a_window_has_no_padding_and_each_row_its_own_positions_and_targets() ->
     a = Row("a", [1, 2, 3, 10], [False, False, False, True])
     b = Row("b", [1, 2, 4, 11, 12], [False, False, False, True, True])
     window = window_of([Group((a, b), 2)])
-    assert window.ids == [1, 2, 3, 10, 4, 11, 12]
-    assert window.positions == [0, 1, 2, 3, 2, 3, 4]
+    assert list(window.ids) == [1, 2, 3, 10, 4, 11, 12]
+    assert list(window.positions) == [0, 1, 2, 3, 2, 3, 4]
     x = NOT_TRAINED
-    assert window.targets == [x, x, 10, x, 11, 12, x]
-    assert window.row_of == [0, 0, 0, 0, 1, 1, 1]
+    assert list(window.targets) == [x, x, 10, x, 11, 12, x]
+    assert list(window.row_of) == [0, 0, 0, 0, 1, 1, 1]
     assert window.trained == a.trained + b.trained == 3
 
 

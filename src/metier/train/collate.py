@@ -44,10 +44,10 @@ def collate(batch: Sequence[Window]) -> dict[str, Any]:
     """
     (window,) = batch
     return {
-        "input_ids": torch.tensor([window.ids]),
-        "position_ids": torch.tensor([window.positions]),
-        "targets": torch.tensor(window.targets),
-        "rows": torch.tensor(window.row_of),
+        "input_ids": torch.tensor(window.ids, dtype=torch.long)[None],
+        "position_ids": torch.tensor(window.positions, dtype=torch.long)[None],
+        "targets": torch.tensor(window.targets, dtype=torch.long),
+        "rows": torch.tensor(window.row_of, dtype=torch.long),
         # Plain tuples: named ones do not survive the trainers' moving of inputs to a device.
         "blocks": [tuple(block) for block in window.blocks],
         "names": list(window.names),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -154,7 +155,7 @@ def pieces(documents: Iterable[Document], tokenizer: Any, length: int) -> list[R
         while ids and ids[-1] in (end, tokenizer.eos_token_id):
             ids.pop()
         for part in cut([*ids, end], length):
-            rows.append(Row(document.id, part, [True] * len(part)))
+            rows.append(Row(document.id, array("i", part), [True] * len(part)))
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -183,7 +184,7 @@ def answer_row(one: Judgement, name: str, tokenizer: Any) -> Row:
     prompt = len(template.render(one.prompt, generate=True).ids)
     ids, mask, _ = template.render([*one.prompt, Message("assistant", one.answer)])
     # Earlier answers of a longer conversation are part of the prompt here.
-    return Row(name, ids, [trained and at >= prompt for at, trained in enumerate(mask)])
+    return Row(name, array("i", ids), [trained and at >= prompt for at, trained in enumerate(mask)])
 
 
 def mismatched(rows: Sequence[Row], length: int, rng: random.Random) -> dict[str, Row]:
@@ -200,7 +201,7 @@ def mismatched(rows: Sequence[Row], length: int, rng: random.Random) -> dict[str
         others = [order[(at + step) % len(order)] for step in range(1, min(len(order), _TRIES + 1))]
         other = next((one for one in others if one.ids[: _start(one)] != prompt), others[0])
         answer = [token for token, trained in zip(other.ids, other.mask, strict=True) if trained]
-        ids = [*prompt, *answer][:length]
+        ids = array("i", [*prompt, *answer][:length])
         found[row.name] = Row(row.name, ids, [False] * len(prompt) + [True] * (len(ids) - len(prompt)))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -18,8 +19,8 @@ class Row(NamedTuple):
     """One row to train on. ids: [T]. mask: True on tokens whose prediction is trained, [T]."""
 
     name: str
-    ids: list[int]
-    mask: list[bool]
+    ids: Sequence[int]
+    mask: Sequence[bool]
 
     @property
     def trained(self) -> int:
@@ -59,10 +60,10 @@ class Window(NamedTuple):
     row_of: index into `names` of the row each position belongs to (for a prefix, the first row), [T].
     """
 
-    ids: list[int]
-    targets: list[int]
-    positions: list[int]
-    row_of: list[int]
+    ids: Sequence[int]
+    targets: Sequence[int]
+    positions: Sequence[int]
+    row_of: Sequence[int]
     blocks: list[Block]
     names: list[str]
 
@@ -74,20 +75,22 @@ class Window(NamedTuple):
 
 def window_of(groups: Sequence[Group]) -> Window:
     """Lay groups one after the other."""
-    window = Window([], [], [], [], [], [])
+    # Arrays, since all rows of all epochs stand in memory: lists take several times as much.
+    ids, targets, positions, row_of = (array("i") for _ in range(4))
+    window = Window(ids, targets, positions, row_of, [], [])
     for group in groups:
         prefix = group.prefix
         tails = tuple(len(row.ids) - prefix for row in group.rows)
         window.blocks.append(Block(len(window.ids), prefix, tails))
         for index, row in enumerate(group.rows):
             begin = prefix if index else 0
-            targets = [
+            wanted = [
                 token if trained else NOT_TRAINED for token, trained in zip(row.ids[1:], row.mask[1:], strict=True)
             ]
-            window.ids.extend(row.ids[begin:])
-            window.targets.extend([*targets, NOT_TRAINED][begin:])
-            window.positions.extend(range(begin, len(row.ids)))
-            window.row_of.extend([len(window.names)] * (len(row.ids) - begin))
+            ids.extend(row.ids[begin:])
+            targets.extend([*wanted, NOT_TRAINED][begin:])
+            positions.extend(range(begin, len(row.ids)))
+            row_of.extend([len(window.names)] * (len(row.ids) - begin))
             window.names.append(row.name)
     return window
 
@@ -156,7 +159,7 @@ def _shared(rows: Sequence[Row]) -> int:
     if len(rows) < 2:
         return 0
     # The prefix common to all is the one common to the first and the last in sorted order.
-    ordered = sorted(row.ids for row in rows)
+    ordered = sorted(row.ids for row in rows)  # type: ignore[type-var]  # lists or arrays, all of one kind
     shared = common_prefix(ordered[0], ordered[-1], min(shareable(row) for row in rows))
     return shared if shared >= LEAST_SHARED else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -155,7 +156,7 @@ def rendered(conversations: Iterable[Conversation], tokenizer: Any) -> list[Row]
     rows = []
     for conversation in conversations:
         ids, mask, _ = template.render(conversation.messages)
-        row = Row(conversation.id, ids, weighted(mask, conversation))
+        row = Row(conversation.id, array("i", ids), weighted(mask, conversation))
         if not row.trained:
             raise Mistake(
                 f"row {conversation.id} has no answer to learn from",

@@ -53,14 +53,14 @@ def row_prompts(windows: Sequence[Window], count: int = _OF_ROWS) -> tuple[list[
         if first is None or first >= _LONGEST_PROMPT:
             continue
         if first == 0:  # text
-            found.append((True, at, Asked(ids[: min(_TEXT_PROMPT, max(1, len(ids) // 2))], False, False)))
+            found.append((True, at, Asked(list(ids[: min(_TEXT_PROMPT, max(1, len(ids) // 2))]), False, False)))
             continue
         last = first
         while last + 1 < len(targets) and targets[last + 1] != NOT_TRAINED:
             last += 1
         ends[targets[last]] += 1
         short = last - first + 1 <= TOKENS // 2
-        found.append((not short, at, Asked(ids[: first + 1], short, False)))
+        found.append((not short, at, Asked(list(ids[: first + 1]), short, False)))
     # The most frequent: an answer that was cut ends in a token of its own.
     return [asked for _, _, asked in sorted(found)[:count]], {token for token, _ in ends.most_common(1)}
 
