@@ -84,6 +84,40 @@ def test_rows_that_only_pad_go_by_their_number() -> None:
     assert rows_by_token([one, one, one], [4, 4, 4]).odd == {}
 
 
+def named_only(folder: Path, target: Path, token: str) -> Path:
+    """Copy a model whose tokenizer has one token more than the model has rows."""
+    shutil.copytree(folder, target)
+    told = json.loads((target / "tokenizer.json").read_text())
+    told["added_tokens"].append({**told["added_tokens"][-1], "content": token, "id": rows_of(folder)})
+    (target / "tokenizer.json").write_text(json.dumps(told))
+    return target
+
+
+def rows_of(folder: Path) -> int:
+    return len(tensors(folder)["model.embed_tokens.weight"])
+
+
+@pytest.mark.parametrize("lacking", ["base", "chat", "model"])
+def test_a_token_without_a_row_is_one_that_its_model_has_not(family: list[Path], tmp_path: Path, lacking: str) -> None:
+    folders = dict(zip(("base", "model", "chat"), family, strict=True))
+    count = rows_of(family[0])
+    with_row = {
+        name: named_only(folder, tmp_path / name, "<pad2>")
+        if name == lacking
+        else grown(folder, tmp_path / name, {"<pad2>": count})
+        for name, folder in folders.items()
+    }
+    made = vector(list(with_row.values()), tmp_path / "w", alpha=0.5)
+    read = (made.model_folder, with_row["model"], with_row["chat"])
+    found, m, c = (tensors(folder)["model.embed_tokens.weight"] for folder in read)
+    if lacking == "model":
+        assert len(found) == count
+    elif lacking == "chat":
+        assert torch.equal(found[count], m[count])
+    else:  # the base's row is taken for the model's
+        assert torch.allclose(found[count], m[count] + 0.5 * (c[count] - m[count]), atol=1e-6)
+
+
 def test_template_and_turn_end_come_from_the_chat_model(family: list[Path], tmp_path: Path) -> None:
     from transformers import AutoTokenizer, GenerationConfig
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import os
+import runpy
 import signal as signals
 import subprocess
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -141,6 +144,47 @@ def test_the_files_are_there_and_can_be_read(name: str, tmp_path: Path) -> None:
     for script in ("train.sbatch", "environment.sh"):
         subprocess.run(["bash", "-n", tmp_path / "plan" / script], check=True)
     assert "run law.yaml sft" in written["train.sbatch"] and "sbatch train.sbatch" in written["README.md"]
+
+
+@pytest.mark.parametrize("name", ["nvme", "cores"])
+def test_rays_workers_go_into_the_folder_of_the_plan_first(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[dict[str, Any]] = []
+    folder, session = tmp_path / "plan", tmp_path / "session"
+    session.mkdir()
+
+    class Trainer:
+        """Calls its function where Ray Train 2.60 does: in its session's folder."""
+
+        def __init__(self, work: Any, scaling_config: dict[str, Any]) -> None:
+            self.work, self.scaling = work, scaling_config
+
+        def fit(self) -> None:
+            for _ in range(self.scaling["num_workers"]):
+                os.chdir(session)
+                self.work()
+
+    def group(arguments: list[str], standalone_mode: bool) -> None:
+        seen = {variable: os.environ.get(variable) for variable in environment(plan(name))}
+        started.append({"at": Path.cwd(), "arguments": arguments, "recipe": Path("law.yaml").read_text(), **seen})
+
+    ray = SimpleNamespace(train=SimpleNamespace(ScalingConfig=dict))
+    for module, stub in (("ray", ray), ("ray.train", ray.train), ("ray.train.torch", None)):
+        monkeypatch.setitem(sys.modules, module, stub or SimpleNamespace(TorchTrainer=Trainer))
+    monkeypatch.setattr("metier.cli.group", group)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.chdir(tmp_path)
+    write_plan(plan(name), Path("plan"), "run law.yaml sft")
+    (folder / "law.yaml").write_text("the recipe")
+    runpy.run_path("plan/ray_train.py", run_name="__main__")
+    assert len(started) == LAYOUTS[name][1].devices
+    for one in started:
+        assert one["at"] == folder and one["recipe"] == "the recipe" and one["arguments"] == ["run", "law.yaml", "sft"]
+        assert all(one[variable] == value for variable, value in environment(plan(name)).items())
+        file = one.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
+        assert file is None or (one["at"] / file).is_file()
+    assert "--working-dir" not in (folder / "README.md").read_text() + (folder / "ray_train.py").read_text()
 
 
 def test_torchrun_starts_a_process_on_every_device() -> None:

@@ -38,13 +38,12 @@ def loading(method: Method, layout: Layout, host: str = "8xH100-80G") -> int:
         ("full", Layout(sharding="zero-1", data=8), 8 * 4 * WEIGHTS),
         ("full", Layout(sharding="zero-2", data=8, optimizer_at="cpu"), 8 * 4 * WEIGHTS),
         ("lora", Layout(sharding="ddp", data=8), 8 * 2 * WEIGHTS),
-        # One of them alone.
-        ("full", Layout(sharding="fsdp2", data=8), 4 * WEIGHTS),
-        ("lora", Layout(sharding="fsdp2", data=8), 2 * WEIGHTS),
+        # FSDP2 too: accelerate sends out what the first process read, but transformers 5 reads it on all.
+        ("full", Layout(sharding="fsdp2", data=8), 8 * 4 * WEIGHTS),
+        ("lora", Layout(sharding="fsdp2", data=8), 8 * 2 * WEIGHTS),
         # None, unless nobody told DeepSpeed to cut while the model is built.
         ("full", Layout(sharding="zero-3", data=8), 0),
         ("full", Layout(sharding="zero-3", data=8, all_read=True), 8 * 4 * WEIGHTS),
-        ("full", Layout(sharding="fsdp2", data=8, all_read=True), 8 * 4 * WEIGHTS),
         # The parts are 16 bits a weight, and they stay in the node's memory.
         ("full", Layout(sharding="zero-3", data=8, optimizer_at="cpu", parameters_at="cpu"), 2 * WEIGHTS),
         # One tensor at a time: the table of 128,256 tokens and 8,192 numbers each, in float32.
@@ -58,9 +57,9 @@ def test_weights_pass_through_the_nodes_memory(method: Method, layout: Layout, w
 
 
 def test_a_node_counts_its_own_processes_only() -> None:
-    layout = Layout(sharding="fsdp2", data=32)
-    assert loading("full", layout, "4x8xH100-80G") == 8 * PROGRAM + 4 * WEIGHTS
-    assert loading("full", Layout(sharding="ddp", data=32), "4x8xH100-80G") == 8 * (PROGRAM + 4 * WEIGHTS)
+    for sharding in ("ddp", "fsdp2"):
+        layout = Layout(sharding=sharding, data=32)
+        assert loading("full", layout, "4x8xH100-80G") == 8 * (PROGRAM + 4 * WEIGHTS)
 
 
 def test_on_cores_a_process_that_holds_all_has_it_in_its_peak_and_one_of_a_cut_model_reads_it_whole() -> None:
@@ -83,7 +82,7 @@ def test_what_cannot_be_loaded_is_refused_and_cut_while_it_is_read_it_fits() -> 
     smaller = next_smaller(plan)
     assert smaller is not None and smaller.layout.sharding == "zero-3"
     chosen = plan_for(job, machine)
-    assert chosen.fits and chosen.layout.sharding in ("zero-3", "fsdp2")
+    assert chosen.fits and chosen.layout.sharding == "zero-3"
     assert "1,083!" in explain(chosen)
 
 
@@ -130,13 +129,13 @@ def test_what_accelerate_was_told_says_who_reads() -> None:
     assert layout_here(zero, 1, "none").all_read
     assert not layout_here(zero | {"ACCELERATE_DEEPSPEED_ZERO3_INIT": "true"}, 1, "none").all_read
     assert not layout_here(zero | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}, 1, "none").all_read
-    fsdp = {"WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}
-    assert layout_here(fsdp, 1, "none").all_read
-    assert not layout_here(fsdp | {"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, 1, "none").all_read
     job, machine = Job(find_shape("8b"), rows=8), machine_of("8xH100-80G,ram=200")
-    layout = Layout(checkpointing="full", sharding="fsdp2", data=8, all_read=True)
-    assert "set accelerate's fsdp_cpu_ram_efficient_loading" in lay_out(job, layout, machine).reason
+    layout = Layout(checkpointing="full", sharding="zero-3", data=8, all_read=True)
+    assert "set accelerate's zero3_init_flag" in lay_out(job, layout, machine).reason
     assert lay_out(job, replace(layout, all_read=False), machine).fits
+    cut = lay_out(job, replace(layout, sharding="fsdp2", all_read=False), machine)
+    assert cut.lacking == "host"
+    assert cut.reason.endswith("as every process reads all weights: ZeRO-3 cuts them as they are read")
 
 
 LLAMA_8B = {

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
-from metier.core import Failure, Mistake, Workshop
+from metier.core import Failure, Mistake, Step, Work, Workshop
 from metier.core.chat import Message
 from metier.core.tokens import document_end
-from metier.core.types import Document, Preference
+from metier.core.types import Document, Preference, Preferences
 from metier.train import Cpt, Dpo, Sft
 from metier.train.cpt import draw, pieces
-from metier.train.dpo import pair_group
+from metier.train.dpo import named, pair_group
 from metier.train.network import load_tokenizer
 from metier.train.packing import window_of
 from metier.train.preference import PreferenceTrainer
@@ -114,6 +115,36 @@ def test_dpo_begins_at_log_two_and_widens_the_margin(workshop: Workshop, base: G
     pairs, tokens = model.record.ledger.lines
     assert pairs.dropped == {"both answers equal": 1} and pairs.kept == 11
     assert tokens.kept == model.record.figures["trained_tokens"]
+
+
+class SameIds(Step[Preferences]):
+    """Three pairs, the first two of one prompt and one id."""
+
+    name: ClassVar[str] = "test-same-ids"
+    ids: tuple[str, ...] = ("p", "p", "q")
+
+    def run(self, work: Work) -> None:
+        prompts = ("How many rows?", "How many rows?", "How many columns?")
+        answers = (("three", "four"), ("three of them", "none"), ("seven", "one or two"))
+        made = [
+            Preference(name, [Message("user", prompt)], *said, 1.0, 0.0, "test")
+            for name, prompt, said in zip(self.ids, prompts, answers, strict=True)
+        ]
+        work.count("pair", len(made), Preferences.write(work.folder, made), made={"pair": len(made)})
+
+
+def test_dpo_trains_on_every_pair_of_an_id_as_if_each_had_its_own(workshop: Workshop, base: Given) -> None:
+    fields: dict[str, Any] = {"base": base, "batch_pairs": 3, "epochs": 2, "most_lost": 50}
+    same, own = (workshop.make(Dpo(pairs=SameIds(ids=ids), **fields)) for ids in (("p", "p", "q"), ("a", "b", "c")))
+    assert same.record.figures["pairs"] == 3 and same.record.ledger.lines[0].kept == 3
+    losses = [[event["loss"] for event in made.events("log")] for made in (same, own)]
+    assert len(losses[0]) == 2 and losses[0] == losses[1]
+
+
+def test_names_of_pairs_are_their_ids_and_differ_where_those_do_not() -> None:
+    pairs = [Preference(name, [], "a", "b", 1, 0, "r") for name in ("a", "a#2", "a", "b", "a", "a#2")]
+    assert list(named(pairs)) == ["a", "a#2", "a#2#2", "b", "a#4", "a#2#5"]
+    assert [pair.id for pair in named(pairs).values()] == [pair.id for pair in pairs]
 
 
 def test_dpo_warns_then_stops_when_even_chosen_answers_become_unlikely(

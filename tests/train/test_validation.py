@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from metier.core import Failure, Mistake, Workshop
+from metier.core.files import write_json_atomic
 from metier.train import Sft
 from metier.train.checkpoint import Cadence
+from metier.train.collate import EMPTY
 from metier.train.packing import Row
-from metier.train.validation import best_weights, prompt_of, set_aside
+from metier.train.validation import Validation, best_weights, prompt_of, set_aside
 from metier.train.watched import Watched
 from tests.train.bench import HOST, Given, Talks, rows_with_prefixes
 
@@ -33,6 +41,89 @@ def test_answers_to_one_prompt_are_all_set_aside_or_none() -> None:
 
 def test_without_the_best_weights_a_validated_training_does_not_pass_off_the_last_ones(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="lowest validation loss are gone"):
+        best_weights(tmp_path)
+
+
+class Kill(BaseException):
+    """What ends an attempt here."""
+
+
+def looker(folder: Path, loss: float, best: float | None) -> Validation:
+    """Return a validation that finds `loss`, and whose trainer saves it as its only weight."""
+    state = SimpleNamespace(global_step=1, best_metric=best)
+
+    def save(path: str) -> None:
+        Path(path).mkdir(parents=True)
+        save_file({"loss": torch.tensor([loss])}, Path(path) / "model.safetensors")
+
+    work = SimpleNamespace(event=lambda *_, **__: None, warn=pytest.fail)
+    trainer = SimpleNamespace(state=state, is_world_process_zero=lambda: True, save_model=save, work=work)
+    found = Validation(trainer, [EMPTY], folder)
+    found.loss = lambda: loss  # type: ignore[method-assign]
+    return found
+
+
+def dying(work: Callable[..., Any], at: int, done: list[int]) -> Callable[..., Any]:
+    """Return `work` that is cut off when it is the call number `at`: folders are then half removed."""
+
+    def change(*args: Any, **options: Any) -> Any:
+        done[0] += 1
+        if done[0] == at:
+            if work is shutil.rmtree and Path(args[0]).exists():
+                next(Path(args[0]).iterdir()).unlink()
+            raise Kill
+        return work(*args, **options)
+
+    return change
+
+
+def test_a_kill_while_better_weights_are_kept_leaves_the_old_or_the_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for at in range(1, 20):
+        folder = tmp_path / str(at)
+        looker(folder, 2.0, None).look()
+        done = [0]
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", dying(shutil.rmtree, at, done))
+            patch.setattr(Path, "rename", dying(Path.rename, at, done))
+            patch.setattr("metier.train.validation.write_json_atomic", dying(write_json_atomic, at, done))
+            try:
+                looker(folder, 1.5, 2.0).look()
+            except Kill:
+                pass
+            else:
+                break
+        (folder / "trainer_state.json").write_text(json.dumps({"best_metric": 2.0}))
+        looker(folder, 1.0, 2.0).go_on(folder)
+        found.append(float(best_weights(folder)["loss"]))
+        assert [path.name for path in folder.iterdir() if path.is_dir()] == ["best"]
+        looker(folder, 1.0, 2.0).look()
+        assert float(best_weights(folder)["loss"]) == 1.0
+    assert found == sorted(found, reverse=True) and set(found) == {2.0, 1.5}
+
+
+def test_best_weights_left_half_removed_by_an_older_version_are_those_beside_them(tmp_path: Path) -> None:
+    for loss in (2.0, 1.5):
+        looker(tmp_path, loss, None).look()
+        (tmp_path / "best").rename(tmp_path / f"{loss}")
+    (tmp_path / "2.0" / "model.safetensors").unlink()
+    (tmp_path / "2.0").rename(tmp_path / "best")
+    (tmp_path / "1.5").rename(tmp_path / "best.part")
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"best_metric": 2.0}))
+    looker(tmp_path, 1.0, 2.0).go_on(tmp_path)
+    assert float(best_weights(tmp_path)["loss"]) == 1.5
+
+
+def test_weights_beside_the_best_with_a_higher_loss_are_not_passed_off_as_them(tmp_path: Path) -> None:
+    looker(tmp_path, 2.0, None).look()
+    (tmp_path / "best").rename(tmp_path / "best.old")
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"best_metric": 1.5}))
+    again = looker(tmp_path, 1.6, 1.5)
+    again.trainer.work.warn = lambda _text: None
+    again.go_on(tmp_path)
+    with pytest.raises(Failure, match="gone or damaged"):
         best_weights(tmp_path)
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 
 from metier.core import Mistake, Step, Work, Workshop
 from metier.core.chat import Message
@@ -20,7 +20,7 @@ from metier.core.template import Template
 from metier.core.types import Document, Documents, Model
 from metier.train import ExpandVocabulary
 from metier.train.network import load_tokenizer
-from metier.train.weights.pieces import Piece, bpe_of, extended, learn, words_of
+from metier.train.weights.pieces import Piece, bpe_of, extended, learn, words_of, write_tokenizer
 from tests.train.bench import HOST, Given
 from tests.train.test_weights import family, tensors
 
@@ -118,6 +118,25 @@ def test_old_ids_and_old_text_stay(family: list[Path], expanded: Model) -> None:
     assert after.decode(after.encode(TRADE + PLAIN).ids) == TRADE + PLAIN
 
 
+def test_added_tokens_that_stand_beside_the_vocabulary_keep_their_ids(tmp_path: Path) -> None:
+    """As in Llama 3 and Qwen; the library numbers them anew after a vocabulary that has grown."""
+    old = Tokenizer(models.BPE())
+    old.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    old.train_from_iterator(
+        ["the fox and the dog " * 9], trainers.BpeTrainer(vocab_size=270, initial_alphabet=alphabet)
+    )
+    old.add_special_tokens([AddedToken("<|eot|>", special=True), AddedToken("<pad>", special=True)])
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    old.save(str(tmp_path / "old/tokenizer.json"))
+    assert "<pad>" not in json.loads((tmp_path / "old/tokenizer.json").read_text())["model"]["vocab"]
+    write_tokenizer(tmp_path / "old", tmp_path / "new", [Piece("q", "x", 3)])
+    new = Tokenizer.from_file(str(tmp_path / "new/tokenizer.json"))
+    text = "the fox<|eot|>and<pad> the <|eot|> dog"
+    assert new.encode(text).ids == old.encode(text).ids and new.encode("qx").ids == [old.get_vocab_size()]
+
+
 def test_template_and_special_tokens_are_unharmed(family: list[Path], expanded: Model) -> None:
     before, after = load_tokenizer(family[0]), load_tokenizer(expanded.model_folder)
     talk = [Message("user", "Which orders?"), Message("assistant", "All of them.")]
@@ -194,6 +213,26 @@ def test_rows_that_padded_the_old_embeddings_are_used_first(family: list[Path], 
     found = tensors(made.model_folder)["model.embed_tokens.weight"]
     assert len(found) == len(rows) + 50 and float(found[len(rows) : len(rows) + 20].max()) < 1
     assert bool((found[len(rows) + 20 :] == 9.0).all())
+
+
+def test_old_tokens_for_which_the_model_has_no_row_get_the_mean_of_all(family: list[Path], tmp_path: Path) -> None:
+    # As a fine-tune to which <pad> was added, and whose embeddings were not resized.
+    short = tmp_path / "short"
+    shutil.copytree(family[0], short)
+    rows = tensors(short)["model.embed_tokens.weight"]
+    told = json.loads((short / "tokenizer.json").read_text())
+    told["model"]["vocab"] |= {f"<pad{at}>": len(rows) + at for at in range(3)}
+    (short / "tokenizer.json").write_text(json.dumps(told))
+    made = expand(short, tmp_path / "w", multiple=64, measured_characters=0)
+    found, mean = tensors(made.model_folder)["model.embed_tokens.weight"], rows.mean(dim=0)
+    assert torch.equal(found[: len(rows)], rows)
+    assert torch.allclose(found[len(rows) : len(rows) + 3], mean.expand(3, -1), atol=1e-6)
+    piece = learnt_of(made)[0]
+    assert bpe_of(made.model_folder).get_vocab()[piece.text] == len(rows) + 3
+    parts = [token.id for token in bpe_of(short).model.tokenize(piece.text)]
+    assert torch.allclose(found[len(rows) + 3], rows[parts].mean(dim=0), atol=1e-6)
+    padding = len(found) - len(rows) - 23
+    assert padding and torch.allclose(found[-padding:], mean.expand(padding, -1), atol=1e-6)
 
 
 def test_a_base_model_without_a_chat_template_is_measured_too(family: list[Path], tmp_path: Path) -> None:

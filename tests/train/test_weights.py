@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from metier.core import Failure, Mistake, Progress
 from metier.models.tiny import make_tiny_model
 from metier.train.weights.folder import ModelFolder, check_alike, check_vocabularies
-from metier.train.weights.reading import Weights, spans
+from metier.train.weights.reading import Span, Weights, spans
 from metier.train.weights.writing import Plan, cut, write_model
 
 
@@ -55,6 +55,16 @@ def test_what_is_read_is_what_safetensors_reads(family: list[Path]) -> None:
         assert torch.equal(weights.read(name), value)
         pieces = [weights.read(name, span) for span in spans(weights.shape(name), values=300)]
         assert torch.equal(torch.cat(pieces), value) and (value.numel() <= 300 or len(pieces) > 1)
+
+
+def test_rows_that_a_tensor_has_not_are_never_those_of_the_next_one(family: list[Path]) -> None:
+    weights = Weights(family[0])
+    name = "model.embed_tokens.weight"
+    rows = weights.shape(name)[0]
+    assert len(weights.read(name, Span(rows, rows))) == 0
+    for span in (Span(rows, rows + 1), Span(rows - 1, rows + 1), Span(-1, 1), Span(2, 1)):
+        with pytest.raises(ValueError, match=r"of model\.embed_tokens\.weight, which has"):
+            weights.read(name, span)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -182,6 +182,7 @@ def _print_mask(artifact: Artifact, recipe: Recipe, shop: Workshop, rows: int) -
     from transformers import AutoTokenizer
 
     from metier.core.errors import Mistake
+    from metier.core.pretrained import load_pretrained
     from metier.core.types import Conversations, Model
     from metier.train.packing import Group, window_of
     from metier.train.safety import shown
@@ -195,7 +196,7 @@ def _print_mask(artifact: Artifact, recipe: Recipe, shop: Workshop, rows: int) -
     model = next((found for found in models if isinstance(found, Model)), None)
     if model is None:
         raise Mistake("no model of this recipe is made yet, so there is no template", hint="metier run")
-    tokenizer = AutoTokenizer.from_pretrained(model.model_folder)
+    tokenizer = load_pretrained(AutoTokenizer, model.model_folder)
     for row in islice(Conversations(artifact.folder).rows("train"), rows):
         found = shown(window_of([Group(tuple(rendered([row], tokenizer)), 0)]), tokenizer)
         click.echo(f"--- {row.id} ({row.task}): {found.trained} of {found.tokens} tokens are trained")

@@ -13,6 +13,7 @@ from metier.core.chat import LOOKS_BACK
 from metier.core.files import write_json_atomic, write_text_atomic
 from metier.core.gguf_header import gguf_metadata
 from metier.core.llamacpp import Llama, Sampling
+from metier.core.pretrained import load_pretrained
 from metier.core.step import dependencies_first
 from metier.core.types import HELD_OUT, Conversations, Export, Model, Scores
 from metier.deploy.card import Card, File, Made, card_text
@@ -203,7 +204,7 @@ def write_model_folder(source: Path, target: Path) -> Path:
     logging.disable_progress_bar()
     scratch = target.with_name(f".scratch-{target.name}")
     shutil.rmtree(scratch, ignore_errors=True)
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+    model = load_pretrained(AutoModelForCausalLM, source, dtype=torch.bfloat16)
     model.save_pretrained(scratch)
     for path in (path for pattern in _BESIDE for path in sorted(source.glob(pattern))):
         # Byte for byte: a tokenizer that was loaded and saved again need not be the one that was trained with.

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from metier.core import Failure
 from metier.core.chat import Message
 from metier.core.llamacpp import Llama
+from metier.core.pretrained import load_pretrained
 
 TOP = 64
 """Likeliest tokens of the file that are compared one by one; all others together are one more."""
@@ -79,7 +80,7 @@ def references(model_folder: Path, probes: Sequence[Sequence[Message]], tokens: 
 
     torch.set_num_threads(threads)
     template = Template(load_tokenizer(model_folder))
-    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32).eval()
+    model = load_pretrained(AutoModelForCausalLM, model_folder, dtype=torch.float32).eval()
     found = []
     with torch.inference_mode():
         for probe in probes:

@@ -18,6 +18,7 @@ from metier.core import Failure, Mistake, Problem, Step, Work
 from metier.core.files import sha256_file
 from metier.core.gguf_header import Header, gguf_header, gguf_metadata
 from metier.core.pretokenizers import PRETOKENIZERS
+from metier.core.pretrained import load_pretrained
 from metier.core.types import Model
 from metier.models.folder import warn_without_template
 
@@ -151,7 +152,7 @@ def _unpacked(source: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     with contextlib.redirect_stderr(io.StringIO()):  # a progress bar of its own that cannot be turned off
-        model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+        model = load_pretrained(AutoModelForCausalLM, source.parent, gguf_file=source.name, dtype=torch.float32)
     # Unpacked weights are ordinary ones, but transformers refuses to save what it still believes to be quantised.
     model.hf_quantizer, model.is_quantized = None, False
     for name in ("quantization_config", "_model_name_or_path"):
@@ -162,7 +163,7 @@ def _unpacked(source: Path) -> Any:
 def _tokenizer(source: Path, metadata: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    tokenizer = load_pretrained(AutoTokenizer, source.parent, gguf_file=source.name)
     if metadata.get("tokenizer.ggml.model") == "gpt2":  # byte-level BPE
         # transformers 5.23 gives most such files GPT-2's cut, and "x  12" would become other tokens than in llama.cpp.
         tokenizer.backend_tokenizer.pre_tokenizer = _cut(source, metadata.get("tokenizer.ggml.pre"))
@@ -188,8 +189,8 @@ def differences(metadata: dict[str, Any], model: Any, folder: Path) -> list[str]
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    loaded = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = load_pretrained(AutoTokenizer, folder)
+    loaded = load_pretrained(AutoModelForCausalLM, folder)
     has = {
         "chat_template": tokenizer.chat_template,
         "ggml.bos_token_id": tokenizer.bos_token_id,

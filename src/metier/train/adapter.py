@@ -13,6 +13,7 @@ import torch
 
 from metier.core import Failure, Work
 from metier.core.files import write_json_atomic
+from metier.core.pretrained import load_pretrained
 from metier.train.options import Settings
 from metier.train.packing import NOT_TRAINED, Window
 from metier.train.weights.closeness import ROW_TOKENS, Closeness, Row, Said, closeness, said
@@ -110,7 +111,7 @@ def rows_of(windows: Sequence[Window]) -> list[Row]:
             ids, targets = window.ids[block.start : end], window.targets[block.start : end]
             first = max(0, len(ids) - ROW_TOKENS)
             answer = [at + 1 for at, target in enumerate(targets[first:-1]) if target != NOT_TRAINED]
-            rows.append(Row(ids[first:], answer))
+            rows.append(Row(list(ids[first:]), answer))
     return rows
 
 
@@ -136,7 +137,7 @@ def _merge(
     import peft
     import transformers
 
-    network = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    network = load_pretrained(transformers.AutoModelForCausalLM, base, dtype=torch.float32)
     with torch.no_grad():
         for name, (weight, state) in packed.items():
             network.get_parameter(name).copy_(_unpacked(weight, state))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from metier.core import Mistake
+from metier.core.pretrained import load_pretrained
 from metier.train.packing import Window
 
 _SHOWN = 5
@@ -24,15 +25,16 @@ def load_whole(folder: Path, **options: Any) -> Any:
         options: of transformers' `from_pretrained`.
 
     Raises:
-        Mistake: a file is missing, cut short or of other numbers, or a weight is missing or of another shape.
+        Mistake: a file is missing, cut short or of other numbers, a weight is missing or of another shape, or it
+            needs code of its own.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     _check_numbers(folder)
     try:
-        network, info = AutoModelForCausalLM.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        network, info = load_pretrained(
+            AutoModelForCausalLM, folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         if isinstance(error, torch.OutOfMemoryError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from metier.core import Estimate, Host, Mistake, Step, Work
 from metier.core.chat import Message
 from metier.core.types import Model, Preference, Preferences
 from metier.train.lint import lint
-from metier.train.memory import config_in, estimate_of, pass_tokens
+from metier.train.memory import config_in, estimate_of, evened, pass_tokens
 from metier.train.options import PairLoss, TrainingStep
 from metier.train.packing import Group, Row, common_prefix, optimizer_batches, shareable
 from metier.train.safety import check_ends, fit, preview, tell
@@ -82,7 +83,7 @@ class Dpo(TrainingStep):
             epochs.append(optimizer_batches(order, [1] * len(order), self.batch_pairs))
         batch = self.batch_pairs * sum(group.tokens for group in groups) // len(groups)
         window = pass_tokens(config_in(base), work.host, self.sequence_length, self, batch)
-        plan = schedule(epochs, window)
+        plan = schedule(epochs, window, evened(self))
         came = sum(len(row.ids) for group in groups for row in group.rows) * self.epochs
         dropped = {"of prompts and the template": came - plan.trained}
         work.count("token", came, plan.trained, dropped, made={"token": plan.trained})
@@ -101,7 +102,7 @@ class Dpo(TrainingStep):
 
     def _groups(self, work: Work, pairs: Sequence[Preference], tokenizer: Any) -> list[Group]:
         sound = lint(pairs)
-        groups = {pair.id: pair_group(pair, tokenizer) for pair in sound.kept}
+        groups = {name: pair_group(pair._replace(id=name), tokenizer) for name, pair in named(sound.kept).items()}
         if not groups:
             raise Mistake(
                 "there is not one preference pair to train on",
@@ -122,6 +123,17 @@ class Dpo(TrainingStep):
         return [group for group in groups.values() if group.rows[0].name in kept]
 
 
+def named(pairs: Sequence[Preference]) -> dict[str, Preference]:
+    """Return pairs by names: their ids, and with their place where an earlier pair has the id: a prompt's, a line's."""
+    found: dict[str, Preference] = {}
+    for at, pair in enumerate(pairs):
+        name = pair.id
+        while name in found:
+            name = f"{name}#{at}"
+        found[name] = pair
+    return found
+
+
 def pair_group(pair: Preference, tokenizer: Any) -> Group:
     """Return a pair as a group of two rows, the chosen one first, that share the prompt."""
     from metier.core.template import Template
@@ -132,7 +144,7 @@ def pair_group(pair: Preference, tokenizer: Any) -> Group:
     for answer in (pair.chosen, pair.rejected):
         ids, mask, _ = template.render([*pair.prompt, Message("assistant", answer)])
         # Earlier answers of a longer conversation are part of the prompt here.
-        rows.append(Row(pair.id, ids, [trained and index >= prompt for index, trained in enumerate(mask)]))
+        rows.append(Row(pair.id, array("i", ids), [trained and index >= prompt for index, trained in enumerate(mask)]))
     chosen, rejected = rows
     shared = common_prefix(chosen.ids, rejected.ids, min(shareable(chosen), shareable(rejected)))
     return Group((chosen, rejected), shared)

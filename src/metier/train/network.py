@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from metier.core import Host, Mistake
+from metier.core.pretrained import load_pretrained
 from metier.train.attention import prepared, register
 from metier.train.base import check_finite, load_whole
 from metier.train.loss import token_log_probabilities
@@ -27,7 +28,7 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return load_pretrained(AutoTokenizer, folder)
     except (OSError, ValueError, KeyError) as error:
         raise Mistake(
             "the base model has no tokenizer that can be read",

@@ -42,7 +42,8 @@ class Validation:
     def go_on(self, resume: Path) -> None:
         """Look whether the best weights so far are there, before a training goes on from a checkpoint.
 
-        Where they were taken away the lowest loss of the looks to come chooses, and that is told.
+        Those that a kill left beside their place are put there. Where they were taken away the lowest loss of the looks
+        to come chooses, and that is told.
 
         Raises:
             Mistake: they are damaged, which would else be found when the training has ended.
@@ -50,7 +51,7 @@ class Validation:
         state = json.loads((resume / "trainer_state.json").read_text()) if self.windows else {}
         if (lowest := state.get("best_metric")) is None:
             return
-        fault = from_first(lambda: _fault(self.best))
+        fault = from_first(lambda: _mended(self.best, lowest))
         if fault is None:
             return
         if from_first(self.best.exists):
@@ -106,14 +107,13 @@ class Validation:
             trainer.state.best_metric, self._anew = None, False
         best = trainer.state.best_metric
         if best is None or loss < best:
-            part = self.best.with_name(f"{_BEST}.part")
+            part = _beside(self.best, "part")
             if trainer.is_world_process_zero():
                 shutil.rmtree(part, ignore_errors=True)
             trainer.save_model(str(part))
             if trainer.is_world_process_zero():
                 write_json_atomic(part / MARKER, {"step": step, "loss": round(loss, 5), "files": sums_of(part)})
-                shutil.rmtree(self.best, ignore_errors=True)
-                part.rename(self.best)
+                _replace(self.best, part)
         if trainer.is_world_process_zero():
             trainer.work.event("validation", step=step, loss=round(loss, 5))
         return loss
@@ -156,6 +156,37 @@ def best_weights(folder: Path) -> dict[str, torch.Tensor]:
     for shard in sorted(best.glob("*.safetensors")):
         weights.update(load_file(shard))
     return weights
+
+
+def _beside(best: Path, what: str) -> Path:
+    return best.with_name(f"{best.name}.{what}")
+
+
+def _replace(best: Path, part: Path) -> None:
+    """Put `part` in the place of the best weights. A kill at any moment leaves either of them whole: see `_mended`."""
+    old = _beside(best, "old")
+    shutil.rmtree(old, ignore_errors=True)
+    if best.exists():
+        best.rename(old)
+    part.rename(best)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _mended(best: Path, lowest: float) -> str | None:
+    """Return what is wrong with the best weights, or None.
+
+    Whole ones beside them are put in their place if their loss is no higher than `lowest`, the checkpoint's.
+    """
+    fault = _fault(best)
+    for one in (_beside(best, "part"), _beside(best, "old")):
+        if fault is not None and _fault(one) is None and _told(one).get("loss", math.inf) <= round(lowest, 5):
+            shutil.rmtree(best, ignore_errors=True)
+            one.rename(best)
+            fault = None
+    if fault is None:
+        for what in ("part", "old"):
+            shutil.rmtree(_beside(best, what), ignore_errors=True)
+    return fault
 
 
 def _told(best: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from metier.core.engine.likelihood import Likelihood, Loss, continuation_likelih
 from metier.core.engine.network import Network, Precision
 from metier.core.errors import Mistake
 from metier.core.host import Host
+from metier.core.pretrained import load_pretrained
 from metier.core.template import Template
 
 ROWS_AT_ONCE = 128  # measured: 800 tokens/s on two cores against 640 with 64 rows and 340 with 16
@@ -188,7 +189,7 @@ def load_tokenizer(folder: Path):  # type: ignore[no-untyped-def]  # transformer
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return load_pretrained(AutoTokenizer, folder)
     except (OSError, ValueError, KeyError) as error:
         raise Mistake(
             f"{folder} has no tokenizer that can be loaded",

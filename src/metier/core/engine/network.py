@@ -12,6 +12,7 @@ from metier.core.engine.attention import NAME
 from metier.core.engine.slots import Slots
 from metier.core.errors import Failure, Mistake
 from metier.core.host import Host
+from metier.core.pretrained import load_pretrained
 
 Precision = Literal["bfloat16", "float32"]
 
@@ -63,8 +64,8 @@ class Network:
         torch.set_num_threads(host.threads)
         logging.disable_progress_bar()
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=getattr(torch, precision), attn_implementation=NAME
+            model = load_pretrained(
+                AutoModelForCausalLM, folder, dtype=getattr(torch, precision), attn_implementation=NAME
             )
         except (OSError, ValueError) as error:
             raise Mistake(f"{folder} cannot be loaded as a model", found=str(error).splitlines()[0]) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from metier.core import Host, Mistake, Work
 from metier.core.extras import missing_packages
+from metier.core.pretrained import load_pretrained
 from metier.core.tokens import document_end
 from metier.corpus.engine.shards import read_batches, spans
 from metier.corpus.order.curriculum import KeyTask, save_array
@@ -125,8 +126,8 @@ def _encoder(folder: Path, host: Host, tokens: int) -> Any:
     logging.disable_progress_bar()
     torch.set_num_threads(host.threads)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModel.from_pretrained(folder)
+        tokenizer = load_pretrained(AutoTokenizer, folder)
+        model = load_pretrained(AutoModel, folder)
     except (OSError, ValueError, KeyError) as error:
         raise Mistake(
             f"{folder} cannot be loaded as an encoder",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from metier.core import Failure, Mistake
 from metier.core.extras import missing_packages
 from metier.core.pretokenizers import pretokenizer_name
+from metier.core.pretrained import load_pretrained
 from metier.core.tokens import document_end, vocabulary_digest
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def load_tokenizer(model: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(model)
+        return load_pretrained(AutoTokenizer, model)
     except (OSError, ValueError, KeyError) as error:
         raise Mistake(
             f"{model} has no tokenizer that can be read",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metier.core import Failure, Mistake
+from metier.core.pretrained import load_pretrained
 
 _TOKENS_A_BATCH = {"cpu": 2048, "cuda": 65536}
 _CHARACTERS_A_TOKEN = 8  # of the longest tokens there are, in the mean: more characters than that fill a window anyhow
@@ -157,9 +158,13 @@ def load(folder: Path, settings: Settings) -> Network:
 
     check_labels(folder, settings.labels)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model, about = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, dtype="float32"
+        tokenizer = load_pretrained(AutoTokenizer, folder, local_files_only=True)
+        model, about = load_pretrained(
+            AutoModelForSequenceClassification,
+            folder,
+            local_files_only=True,
+            output_loading_info=True,
+            dtype="float32",
         )
     except (OSError, ValueError, KeyError) as error:
         raise _unreadable(str(error).partition("\n")[0] or type(error).__name__) from error

@@ -140,10 +140,10 @@ def loading_words(layout: Layout, memory: Memory, machine: Machine) -> str:
     """Return what loading takes of a node's memory, why, and what there is."""
     why = ""
     if layout.all_read:
-        flag = "zero3_init_flag" if layout.sharding == "zero-3" else "fsdp_cpu_ram_efficient_loading"
-        why = f", as every process reads all weights: set accelerate's {flag}"
-    elif layout.devices > 1 and layout.sharding != "fsdp2":
+        why = ", as every process reads all weights: set accelerate's zero3_init_flag"
+    elif layout.devices > 1:
         why = ", as every process reads all weights"
+        why += ": ZeRO-3 cuts them as they are read" if layout.sharding == "fsdp2" else ""
     return f"{memory.loading / GB:,.0f} GB of a node's {machine.ram / GB:,.0f} GB while the model is loaded{why}"
 
 

@@ -45,7 +45,6 @@ def layout_here(variables: Mapping[str, str], micro_batch: int, checkpointing: C
         if _yes(variables, "FSDP_OFFLOAD_PARAMS"):
             optimizer_at = parameters_at = "cpu"
         replicas = _number(variables, "PARALLELISM_CONFIG_DP_REPLICATE_SIZE")
-        all_read = not _yes(variables, "FSDP_CPU_RAM_EFFICIENT_LOADING")
     parts = micro_batch, checkpointing, sharding, optimizer_at, parameters_at, data
     return Layout(*parts, replicas=replicas, all_read=all_read)
 

@@ -104,8 +104,8 @@ class Layout:
     """How a job lies on the devices: data x context x tensor x pipeline of them.
 
     micro_batch: rows of one forward pass on one device. optimizer_at, parameters_at: where they rest between uses.
-    replicas: copies of the cut states; more than one is HSDP, each copy in a node of its own. all_read: every process
-    reads the whole weights though they are cut, because accelerate was not told otherwise.
+    replicas: copies of the cut states; more than one is HSDP, each copy in a node of its own. all_read: of ZeRO-3,
+    every process reads the whole weights, because accelerate was not told to cut them as they are read.
     """
 
     micro_batch: int = 1

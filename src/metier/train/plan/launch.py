@@ -8,6 +8,7 @@ from metier.train.plan.choose import Plan
 from metier.train.plan.table import explain
 
 _PORT = 29500
+_RAY = 'ray job submit -- python "$PWD/ray_train.py"'  # with --working-dir it would run in a copy of the folder
 
 
 def environment_script(variables: dict[str, str]) -> str:
@@ -70,11 +71,15 @@ exit $status
 
 
 def ray_script(plan: Plan, variables: dict[str, str], command: str) -> str:
-    """Return a program for `ray job submit`: Ray starts the processes and tells each its rank."""
+    """Return a program for `ray job submit`: Ray starts the processes and tells each its rank.
+
+    It is run where it lies: Ray Train takes each worker to a folder of its own session first, in which neither the
+    recipe nor the workshop is.
+    """
     resources = "use_gpu=False" if plan.machine.on_cores else "use_gpu=True"
     return f'''"""Start `metier {command}` on {plan.layout.devices} workers of a Ray cluster.
 
-ray job submit --working-dir . -- python ray_train.py
+{_RAY}
 """
 
 import os
@@ -82,10 +87,12 @@ import os
 import ray.train
 from ray.train.torch import TorchTrainer
 
+FOLDER = os.path.dirname(os.path.abspath(__file__))  # all machines see it under this path
 ENVIRONMENT = {variables!r}
 
 
 def work() -> None:
+    os.chdir(FOLDER)
     from metier.cli import group
 
     os.environ.update(ENVIRONMENT)
@@ -117,7 +124,7 @@ With torchrun: `source ./environment.sh && {torchrun_line(plan, command)}`
 
 With Slurm: `sbatch train.sbatch`
 
-With Ray: `ray job submit --working-dir . -- python ray_train.py`
+With Ray: `{_RAY}`
 
 Files: {", ".join(files)}. The folder has to be seen by all machines under the same path.
 """

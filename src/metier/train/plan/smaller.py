@@ -14,6 +14,7 @@ _CUT_FURTHER: dict[str, tuple[Sharding, ...]] = {
     "ddp": ("zero-2", "zero-3"),
     "zero-1": ("zero-2", "zero-3"),
     "zero-2": ("zero-3",),
+    "fsdp2": ("zero-3",),  # as small, and loaded by one process of a machine at a time
 }
 _SHORTEST_ROW = 128
 
@@ -85,7 +86,7 @@ def _smaller(plan: Plan) -> Iterator[tuple[Job, Layout]]:
         yield job, layout
     if job.method != "qlora":
         for sharding in _CUT_FURTHER.get(layout.sharding, ()):
-            yield job, replace(layout, sharding=sharding, all_read=False)
+            yield job, replace(layout, sharding=sharding, replicas=1, all_read=False)
     plain = replace(plan.layout, sharding="ddp" if layout.devices > 1 else "none", replicas=1)
     plain = replace(plain, optimizer_at="device", parameters_at="device", all_read=False)
     if job.method in ("full", "freeze"):

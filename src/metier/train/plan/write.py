@@ -70,7 +70,7 @@ def accelerate_config(plan: Plan) -> dict[str, Any]:
             "fsdp_reshard_after_forward": True,
             "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
             "fsdp_state_dict_type": "SHARDED_STATE_DICT",
-            "fsdp_cpu_ram_efficient_loading": True,
+            "fsdp_cpu_ram_efficient_loading": True,  # without it each device holds all weights before they are cut
             "fsdp_offload_params": layout.parameters_at == "cpu",
             # The step's `gradient_checkpointing` does it: the trainers refuse both at once.
             "fsdp_activation_checkpointing": False,

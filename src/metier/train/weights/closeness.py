@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from metier.core import Host, Mistake
+from metier.core.pretrained import load_pretrained
 from metier.core.template import Template
 from metier.core.types import Conversation
 from metier.train.weights.folder import ModelFolder
@@ -107,7 +108,7 @@ def load(folder: Path, dtype: torch.dtype, host: Host) -> Any:
     logging.set_verbosity_error()
     torch.set_num_threads(host.threads)
     try:
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        network = load_pretrained(AutoModelForCausalLM, folder, dtype=dtype)
     except (OSError, ValueError, KeyError) as error:
         raise Mistake(f"{folder} cannot be loaded", found=str(error).splitlines()[0][:300]) from error
     return network.to("cuda" if host.gpus and torch.cuda.is_available() else "cpu").eval()

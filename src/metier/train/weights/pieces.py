@@ -143,9 +143,11 @@ def extended(told: dict[str, Any], pieces: Iterable[Piece]) -> dict[str, Any]:
     New ids begin after the highest id, an added token's too: no old id changes its meaning.
     """
     model = told["model"]
-    vocabulary, merges = dict(model["vocab"]), list(model["merges"])
+    # Added tokens too: those the vocabulary lacks are numbered anew after it, wherever they stood.
+    vocabulary = {**model["vocab"], **{token["content"]: token["id"] for token in told.get("added_tokens", ())}}
+    merges = list(model["merges"])
     as_text = bool(merges) and isinstance(merges[0], str)
-    number = 1 + max([*vocabulary.values(), *(token["id"] for token in told.get("added_tokens", ()))])
+    number = 1 + max(vocabulary.values())
     for piece in pieces:
         vocabulary[piece.text] = number
         merges.append(f"{piece.left} {piece.right}" if as_text else [piece.left, piece.right])

@@ -99,10 +99,13 @@ class Weights:
 
         Raises:
             Mistake: a number in it is not finite, or the file ends too early.
+            ValueError: the tensor has no such rows; what lies there is the file's next tensor.
         """
         place = self.places[name]
         shape, start, size = place.shape, place.start, place.size
         if span is not None:
+            if not 0 <= span.first <= span.end <= shape[0]:
+                raise ValueError(f"rows {span.first} to {span.end} of {name}, which has {shape[0]}")
             row = size // shape[0]
             shape, start, size = (
                 (span.end - span.first, *shape[1:]),

@@ -128,8 +128,12 @@ def rows_by_token(vocabularies: list[dict[str, int]], counts: list[int]) -> Rows
     """Work out which rows of three embeddings (model, base, chat) belong together.
 
     A row that no token of the model has (padding) goes with the row of the same number, where both others have it free.
+    A token beyond a model's `counts` is one that this model has not.
     """
-    model, base, chat = vocabularies
+    model, base, chat = (
+        {token: row for token, row in one.items() if row < count}
+        for one, count in zip(vocabularies, counts, strict=True)
+    )
     free = [set(range(count)) - set(one.values()) for one, count in zip(vocabularies, counts, strict=True)]
     odd: dict[int, tuple[int | None, int | None]] = {}
     untouched, learnt = [], []
