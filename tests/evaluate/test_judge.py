@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from metier.core import Failure, LocalPath, Mistake, Step, Work, Workshop
-from metier.core.chat import Decoding, Endpoint, Message, Refused, Reply, ScriptedChat
+from metier.core.chat import REFUSALS, Decoding, Endpoint, Message, Refused, Reply, ScriptedChat
 from metier.core.journal import read_journal
 from metier.core.types import Scores
 from metier.evaluate.examine import IN_SQL
@@ -223,11 +223,25 @@ def test_what_the_endpoint_refuses_has_no_verdict_and_the_others_have(tmp_path: 
     heard = ask()
     assert set(heard.silent) == {"5", "13", "21", "29", "37"} and len(heard.verdicts) == 35
     assert set(heard.silent.values()) == {"no verdict: the endpoint refused the request"}
+    assert heard.refused == "400"
     chat, ask = asked_of(lambda _: "B", tmp_path / "replies.jsonl")
     assert ask().verdicts["5"] == "B" and len(chat.asked) == 5
 
 
-@pytest.mark.parametrize("count", [3, 40])
+@pytest.mark.parametrize("at_once", [1, 4, 64])
+def test_many_refusals_are_no_end_where_others_are_answered_now_or_were(tmp_path: Path, at_once: int) -> None:
+    def script(messages: Sequence[Message]) -> str:
+        if int(messages[0].content) % 2:
+            raise Refused("too long", found="400")
+        return "A"
+
+    for _ in range(3):
+        _, ask = asked_of(script, tmp_path / "replies.jsonl", at_once, 100)
+        heard = ask()
+        assert len(heard.verdicts) == len(heard.silent) == 50
+
+
+@pytest.mark.parametrize("count", [3, 400])
 def test_an_endpoint_that_refuses_everything_is_said_with_its_words(tmp_path: Path, count: int) -> None:
     def script(messages: Sequence[Message]) -> str:
         raise Refused("no", found="400: unknown parameter")
@@ -235,7 +249,7 @@ def test_an_endpoint_that_refuses_everything_is_said_with_its_words(tmp_path: Pa
     chat, ask = asked_of(script, tmp_path / "replies.jsonl", count=count)
     with pytest.raises(Failure, match="does not answer") as stopped:
         ask()
-    assert "unknown parameter" in (stopped.value.found or "") and len(chat.asked) <= 12
+    assert "unknown parameter" in (stopped.value.found or "") and len(chat.asked) <= REFUSALS + 4
 
 
 def test_what_the_origin_said_to_a_general_prompt_is_no_reference(tmp_path: Path) -> None:

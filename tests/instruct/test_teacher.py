@@ -10,6 +10,7 @@ from metier.core.chat import REFUSALS, Message, Refused, Reply, ScriptedChat
 from metier.core.questions import Pair, Rejected
 from metier.core.types import Document
 from metier.instruct.teacher import Teacher, parts, read_pairs
+from tests.train.bench import work_in
 
 FACT = "A checkpoint moves the pages of the log back into the database file."
 TEXT = (
@@ -47,24 +48,34 @@ def test_nothing_is_asked_twice_even_after_a_kill_in_mid_line(tmp_path: Path) ->
     assert Teacher(ScriptedChat([]), "another model", 3, kept)(DOCUMENT).pairs
 
 
-def test_a_part_that_the_endpoint_refuses_is_counted_and_one_that_refuses_all_stops(tmp_path: Path) -> None:
-    def strict(messages: Sequence[Message]) -> str:
-        if "painted" in messages[1].content or strict_about_all:
-            raise Refused("no")
-        return GOOD
+PAINTED = DOCUMENT._replace(id="d2", text="The log is painted in a colour that nobody asks about. " * 6)
 
-    strict_about_all = False
+
+def strict(messages: Sequence[Message]) -> str:
+    if "painted" in messages[1].content:
+        raise Refused("no", found="400: not this")
+    return GOOD
+
+
+def test_a_part_that_the_endpoint_refuses_is_counted_and_told(tmp_path: Path) -> None:
+    teacher, work = Teacher(ScriptedChat(strict), "m", 3, tmp_path / "replies.jsonl"), work_in(tmp_path)
+    assert teacher(DOCUMENT).pairs
+    teacher.tell(work)
+    assert not work.warnings
+    for _ in range(2 * REFUSALS):
+        assert teacher(PAINTED).rejected == {"the teacher's endpoint refused to be asked": 1}
+    teacher.tell(work)
+    assert work.warnings == ["the teacher's endpoint refused 64 requests, the first so: 400: not this"]
+
+
+def test_an_endpoint_that_refuses_everything_is_a_failure(tmp_path: Path) -> None:
     teacher = Teacher(ScriptedChat(strict), "m", 3, tmp_path / "replies.jsonl")
-    refused = DOCUMENT._replace(id="d2", text="The log is painted in a colour that nobody asks about. " * 6)
-    for _ in range(REFUSALS):
-        assert teacher(refused).rejected == {"the teacher's endpoint refused to be asked": 1}
-        assert teacher(DOCUMENT._replace(text=TEXT + "new " * strict_about_all)).pairs
-    strict_about_all = True
-    for _ in range(REFUSALS - 2):
-        teacher(refused)
-    teacher(refused)
+    for _ in range(REFUSALS - 1):
+        teacher(PAINTED)
     with pytest.raises(Refused):
-        teacher(refused)
+        teacher.tell(work_in(tmp_path))
+    with pytest.raises(Refused):
+        teacher(PAINTED)
 
 
 def test_a_reply_that_is_no_list_has_its_reason() -> None:

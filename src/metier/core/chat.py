@@ -117,8 +117,8 @@ _REFUSES = (400, 413, 422)
 """Codes of HTTP by which an endpoint refuses one request: too long, filtered, or not understood."""
 
 
-REFUSALS = 8
-"""Requests refused one after the other at which it is the endpoint, not the requests, that something is wrong with."""
+REFUSALS = 32
+"""Requests refused by an endpoint that has answered none at which it is given up: it is not the requests then."""
 
 
 class Refused(Failure):

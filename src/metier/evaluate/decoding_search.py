@@ -206,7 +206,7 @@ def require_both(halves: Halves) -> None:
         raise Mistake(
             f"a search needs {_LEAST} rows to search on, and {_LEAST} others of {_CLUSTERS} clusters to confirm on",
             found=f"{len(halves.search)} rows and {len(halves.confirm)} of {clusters} clusters, none of them split",
-            hint="give `tasks` whose rows are of more clusters, or raise `limit`",
+            hint="give `tasks` with more rows, of more clusters; `limit` has to leave room for them",
         )
 
 

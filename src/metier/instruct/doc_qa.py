@@ -67,6 +67,8 @@ class DocQa(Step[Conversations]):
                     yield from made
 
             count = Conversations.write(work.folder, conversations())
+        if teacher is not None:
+            teacher.tell(work)
         if count == 0:
             raise Mistake(
                 "the documents gave no question and answer pair",

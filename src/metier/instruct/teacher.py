@@ -12,6 +12,7 @@ from metier.core.chat import REFUSALS, Chat, Decoding, Message, Refused, Reply
 from metier.core.markdown import blocks, plain
 from metier.core.questions import Asked, Pair, Rejected, own_sentences
 from metier.core.types import Document
+from metier.core.work import Work
 
 _PART_CHARS = 1800
 _MIN_PART_CHARS = 300
@@ -36,32 +37,41 @@ class Teacher:
     def __init__(self, chat: Chat, model: str, pairs: int, kept: Path) -> None:
         self._chat, self._model, self._pairs, self._kept = chat, model, pairs, kept
         self._replies = _read_replies(kept)
-        self._refused = 0  # in a row
+        self.refused: list[Refused] = []
 
     def __call__(self, document: Document) -> Asked:
         """Return the grounded pairs about one document, and what was rejected.
 
         Raises:
-            Failure: the model does not answer, or refuses again and again. What it answered so far is kept.
+            Failure: the model does not answer, or only refuses. What it answered so far is kept.
         """
         found: list[Pair] = []
         rejected: Counter[str] = Counter()
         for part in parts(document.text):
             try:
                 reply = self._reply(part)
-            except Refused:
-                self._refused += 1
-                if self._refused == REFUSALS:
+            except Refused as error:
+                self.refused.append(error)
+                if not self._replies and len(self.refused) == REFUSALS:
                     raise
                 rejected["the teacher's endpoint refused to be asked"] += 1
                 continue
-            self._refused = 0
             for one in read_pairs(reply, part):
                 if isinstance(one, Pair):
                     found.append(one)
                 else:
                     rejected[one.reason] += 1
         return Asked(found, rejected)
+
+    def tell(self, work: Work) -> None:
+        """Warn of what was refused to be asked. Raises Refused if nothing was answered."""
+        if not self.refused:
+            return
+        if not self._replies:
+            raise self.refused[0]
+        work.warn(
+            f"the teacher's endpoint refused {len(self.refused):,} requests, the first so: {self.refused[0].found}"
+        )
 
     def _reply(self, part: str) -> Reply:
         order = _ORDER.format(count=self._pairs)

@@ -20,35 +20,42 @@ V = TypeVar("V")
 
 Conversation = Sequence[Message]
 Told = Callable[[int, "Reply | Refused"], None]
-Ask = Callable[[Sequence[Conversation], Told], None]
-"""Asks all conversations, and tells the index and the reply of each, or that it was refused, as they come."""
+Ask = Callable[[Sequence[Conversation], Told, bool], None]
+"""Asks all conversations, and tells the index and the reply of each, or that it was refused, as they come.
+
+The last argument says whether this judge has answered before: one that never did and refuses all is given up.
+"""
 
 
 def by_requests(chat: Chat, decoding: Decoding, at_once: int) -> Ask:
     """Return a way to ask any Chat, one conversation a request, `at_once` at a time.
 
     After a failure nothing new is asked, and what came by then is told before it is raised. A request that the endpoint
-    refuses is told as such; eight in a row are a failure.
+    refuses is told as such; 32 are a failure where no other was answered.
     """
 
-    def ask(conversations: Sequence[Conversation], told: Told) -> None:
+    def ask(conversations: Sequence[Conversation], told: Told, answered: bool) -> None:
         failed: BaseException | None = None
-        refused = 0
+        refused: list[Refused] = []
         left = iter(enumerate(conversations))
         running: dict[Future[list[list[Reply]]], int] = {}
         with ThreadPoolExecutor(at_once) as pool:
             while True:
-                if failed is None:  # no more than can be asked at a time: whoever interrupts waits for these alone
+                doubtful = not answered and len(refused) >= REFUSALS
+                if failed is None and not doubtful:
+                    # No more than can be asked at a time: whoever interrupts waits for these alone.
                     for at, one in islice(left, at_once - len(running)):
                         running[pool.submit(chat.complete, [one], decoding)] = at
                 if not running:
+                    failed = failed or (refused[0] if doubtful else None)
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     at, error = running.pop(future), future.exception()
-                    refused = refused + 1 if isinstance(error, Refused) else 0
                     if error is None:
+                        answered = True
                         told(at, future.result()[0][0])
-                    elif isinstance(error, Refused) and refused < REFUSALS:
+                    elif isinstance(error, Refused):
+                        refused.append(error)
                         told(at, error)
                     else:
                         failed = failed or error
@@ -61,17 +68,18 @@ def by_requests(chat: Chat, decoding: Decoding, at_once: int) -> Ask:
 def by_engine(chat: EngineChat, decoding: Decoding) -> Ask:
     """Return a way to ask the in-process engine, which puts the conversations side by side itself."""
 
-    def ask(conversations: Sequence[Conversation], told: Told) -> None:
+    def ask(conversations: Sequence[Conversation], told: Told, answered: bool) -> None:
         chat.complete(conversations, decoding, lambda at, replies: told(at, replies[0]))
 
     return ask
 
 
 class Heard(NamedTuple, Generic[V]):
-    """What a judge said: verdicts by key, and for those without one the reason."""
+    """What a judge said: verdicts by key, for those without one the reason, and how the first refusal was worded."""
 
     verdicts: dict[str, V]
     silent: dict[str, str]
+    refused: str | None = None
 
 
 def hear(
@@ -123,7 +131,7 @@ def hear(
 
         try:
             if asked:
-                ask(asked, told)
+                ask(asked, told, bool(replies))
             if refused and not replies:
                 raise next(iter(refused.values()))
         except Failure as error:
@@ -137,7 +145,7 @@ def hear(
         for key in questions
         if key not in verdicts
     }
-    return Heard(verdicts, silent)
+    return Heard(verdicts, silent, next((error.found for error in refused.values()), None))
 
 
 def _again(row: Mapping[str, str] | None) -> list[Message]:

@@ -144,7 +144,7 @@ class Judge(Step[Scores]):
                 dropped[reasons[0]] += 1
             verdicts = [heard.verdicts.get(key) for key in pair.keys]
             rows.append(findings.pair_row(pair, verdicts, outcome, reasons))
-        self._count(work, "pair", len(every), len(outcomes), dropped)
+        self._count(work, "pair", len(every), len(outcomes), dropped, heard.refused)
         _write(work, rows)
         return outcomes, {}
 
@@ -160,7 +160,7 @@ class Judge(Step[Scores]):
                 ask, asked, lambda text: read_grades(text, self.criteria), work.folder / "replies.jsonl", bar.advance
             )
         graded = {key: findings.Graded(*every[key], heard.verdicts[key]) for key in every if key in heard.verdicts}
-        self._count(work, "answer", len(every), len(graded), Counter(heard.silent.values()))
+        self._count(work, "answer", len(every), len(graded), Counter(heard.silent.values()), heard.refused)
         _write(
             work,
             [
@@ -171,7 +171,7 @@ class Judge(Step[Scores]):
         settled_pairs = (by_grades(pair, heard.verdicts) for pair in pairs(questions, labels))
         return [outcome for outcome in settled_pairs if outcome is not None], graded
 
-    def _count(self, work: Work, unit: str, came: int, kept: int, dropped: Counter[str]) -> None:
+    def _count(self, work: Work, unit: str, came: int, kept: int, dropped: Counter[str], refused: str | None) -> None:
         if kept == 0:
             raise Failure(
                 "the judge gave no verdict at all",
@@ -180,7 +180,8 @@ class Judge(Step[Scores]):
             )
         work.count(unit, came, kept, dropped, made={f"judged {unit}": kept})
         if dropped:
-            work.warn(f"{came - kept:,} of {came:,} {unit}s have no verdict; they are in no figure")
+            words = f"; the endpoint refused requests: {refused}" if refused else ""
+            work.warn(f"{came - kept:,} of {came:,} {unit}s have no verdict; they are in no figure{words}")
 
     def _trust(self, work: Work, agreed: Agreement | None) -> tuple[str, dict[str, Any]]:
         """Return the split that marks every figure, and what is told of the judge's agreement with people."""
