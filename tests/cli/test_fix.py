@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from metier.core import Mistake, Workshop
 from metier.core.artifact import RECORD, Record
 from metier.core.ledger import Ledger
 from metier.core.recipe import load_recipe
+from metier.evaluate.doctor.mend import Chosen, mend
 from tests.cli.test_cli import in_a_process, metier
 from tests.evaluate import doctor_material, exam_steps  # noqa: F401 - makes the test steps known
 
@@ -137,6 +139,41 @@ def test_the_command_that_is_told_writes_what_was_shown(recipe: Path) -> None:
     assert metier(*told).exit_code == 0
     now = yaml.safe_load(recipe.read_text())
     assert now["sft"]["learning_rate"] == 1e-4 and now["cpt"]["replay_share"] == 0.1
+
+
+def test_two_remedies_of_one_learning_rate_are_not_both_applied(recipe: Path) -> None:
+    told = json.loads(metier("fix", "-r", recipe, "--remedy", "forgetting=LoRA", "--json").stdout)
+    assert [one["kind"] for one in told["applied"]] == ["LoRA"]
+    (left,) = told["left_out"]
+    assert left["kind"] == "lower rate" and "the remedy of forgetting changes" in left["because"]
+    now = yaml.safe_load(told["recipe"])
+    assert (now["cpt"]["method"], now["cpt"].get("learning_rate"), now["sft"]["learning_rate"]) == ("lora", None, None)
+
+
+def test_the_doctor_looks_at_the_data_that_a_remedy_has_cleaned(recipe: Path) -> None:
+    text, loaded = recipe.read_text(), load_recipe(recipe)
+    clear = {"step": "decontaminate", "corpus": "$docs", "tasks": ["$talks"]}
+    changes: list[dict[str, Any]] = [
+        {"insert": {"name": "docs-clear", "entry": clear}, "after": "docs"},
+        {"step": "cpt", "field": "corpus", "from": "$docs", "to": "$docs-clear"},
+    ]
+    workshop = Workshop(recipe.parent / "runs")
+    mended = mend(text, loaded, workshop, {"recipe": {}}, [Chosen("contamination", "decontaminate", "why", changes)])
+    now = yaml.safe_load(mended.text)
+    assert now["doctor"]["trained_on"] == ["$docs-clear", "$talks"] and now["cpt"]["corpus"] == "$docs-clear"
+    assert "corpus: $docs-clear      # the trade" in mended.text
+
+
+def test_a_link_to_a_recipe_stays_one_and_the_file_keeps_its_mode(recipe: Path, tmp_path: Path) -> None:
+    real = tmp_path / "shared" / "ours.yaml"
+    real.parent.mkdir()
+    real.write_text(recipe.read_text())
+    real.chmod(0o640)
+    recipe.unlink()
+    recipe.symlink_to(real)
+    assert metier("fix", "-r", recipe, "--write", "--only", "forgetting").exit_code == 0
+    assert recipe.is_symlink() and "replay_share: 0.3" in real.read_text()
+    assert real.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_recipe_that_was_changed_since_is_refused(recipe: Path) -> None:

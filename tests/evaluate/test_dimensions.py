@@ -51,6 +51,8 @@ def test_the_dimension_of_a_task_is_stated_or_what_it_asks_or_the_task_itself() 
     stated = {"scorer": "agreement", "reference": "a", "dimension": "syntax"}
     assert dimensions.of_row(row("text-to-sql", stated)) == "syntax"
     assert graded(row("text-to-sql", stated), Reply("a", 1, True))["dimension"] == "syntax"
+    thought = graded(row("text-to-sql", stated), Reply("<think>b c d</think> a", 1, True))
+    assert (thought["score"], thought["answer"]) == (1.0, "<think>b c d</think> a")  # a thought is kept, and not graded
 
 
 def test_an_exam_whose_right_options_are_long_is_found_out_and_a_fair_one_is_not() -> None:

@@ -14,12 +14,13 @@ from pydantic import ValidationError
 
 from metier.core import Failure, Mistake, Step, Work, Workshop
 from metier.core.chat import Message
-from metier.core.scorers import Score
+from metier.core.scorers import Score, answer_of
 from metier.core.types import Conversation, Conversations
 from metier.train import Grpo
 from metier.train import reinforce as reinforce_module
+from metier.train.network import load_tokenizer
 from metier.train.prompts import asked, order
-from metier.train.reinforce import RewardTrainer, forget_traces
+from metier.train.reinforce import RewardTrainer, forget_traces, opened_thought
 from tests.train.bench import HOST, WORDS, Given, largest_difference, same, weights
 
 
@@ -74,6 +75,17 @@ def lengths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def traces(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "traces.jsonl").read_text().splitlines()]
+
+
+def test_a_thought_is_not_graded_and_one_that_does_not_end_is_no_answer(tiny_model_folder: Path) -> None:
+    assert answer_of("<think>\nSELECT 1?\n</think>\nSELECT 2") == "\nSELECT 2"
+    assert answer_of("\n<think>\nSELECT 1?") == "" and answer_of("SELECT 1") == "SELECT 1"
+    assert answer_of("SELECT 1?\n</think>SELECT 2") == "SELECT 2"  # begun by the template
+    tokenizer = load_tokenizer(tiny_model_folder)
+    question = [Message("user", "How many?")]
+    assert opened_thought(tokenizer, question) == ""
+    tokenizer.chat_template = tokenizer.chat_template + "{% if add_generation_prompt %}<think>\n{% endif %}"
+    assert opened_thought(tokenizer, question) == "<think>"
 
 
 def test_every_answer_is_graded_kept_and_counted(tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -128,7 +128,11 @@ def _write(text: str, mended: Mended, recipe: Path, target: Path) -> Path | None
                 raise Mistake(f"{target} is there already", hint="name another file, or use --write")
             backup = _free(target)
             write_text_atomic(backup, text)
-        write_text_atomic(target, mended.text)
+        real = target.resolve()  # a link stays one, and leads to the new text
+        mode = real.stat().st_mode if real.exists() else None
+        write_text_atomic(real, mended.text)
+        if mode is not None:
+            real.chmod(mode)
     except OSError as error:
         raise from_os_error(error, f"writing {target}") or error from error
     return backup

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from metier.core.chat import Decoding, Reply
 from metier.core.errors import Mistake
-from metier.core.scorers import scorer_for
+from metier.core.scorers import answer_of, scorer_for
 from metier.core.types import Conversation
 from metier.core.types import Score as Figure
 from metier.evaluate import dimensions
@@ -42,7 +42,7 @@ def place(row: Conversation) -> Place:
 def graded(row: Conversation, reply: Reply) -> dict[str, Any]:
     """Return one line of answers.jsonl: the question, the reference, the answer and its grade."""
     check: Mapping[str, Any] = row.check or {}
-    score = scorer_for(str(check.get("scorer"))).score(check, reply.text)
+    score = scorer_for(str(check.get("scorer"))).score(check, answer_of(reply.text))
     return {
         **place(row)._asdict(),
         "task": row.task,

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from metier.core import LocalPath, Mistake, Step, Work
 from metier.core.chat import Decoding, Message, Reply
 from metier.core.files import sha256_file, write_json_atomic
+from metier.core.scorers import answer_of
 from metier.core.types import Model, Score, Scores
 from metier.evaluate.answer_log import AnswerLog, Place
 from metier.evaluate.passing import figure
@@ -85,7 +86,7 @@ class PassAtK(Step[Scores]):
 
             def answered(at: int, replies: list[Reply]) -> None:
                 problem = todo[at]
-                scores = runners.map(lambda reply: scorer.score(problem.check, reply.text), replies)
+                scores = runners.map(lambda reply: scorer.score(problem.check, answer_of(reply.text)), replies)
                 log.add_all(_row(problem, n, r, s) for n, (r, s) in enumerate(zip(replies, scores, strict=True)))
                 bar.advance()
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from metier.core import Mistake, Step, Work
 from metier.core.chat import Decoding, Reply
 from metier.core.journal import append_to_journal, read_journal
-from metier.core.scorers import scorer_for
+from metier.core.scorers import answer_of, scorer_for
 from metier.core.types import TRAIN, Conversation, Conversations, Model, Preference, Preferences
 from metier.prefer.pairs import Graded, choose_pair, lint
 
@@ -140,5 +140,5 @@ class SamplePairs(Step[Preferences]):
 
 def grade(check: Mapping[str, Any], reply: Reply) -> Graded:
     """Return a reply with its grade."""
-    score = scorer_for(str(check.get("scorer"))).score(check, reply.text)
+    score = scorer_for(str(check.get("scorer"))).score(check, answer_of(reply.text))
     return Graded(reply.text, score.value, score.reason, reply.finished)

@@ -20,7 +20,7 @@ class Grpo(TrainingStep):
 
     To each prompt several answers are drawn and graded by the scorer that its row's `check` names: by execution, by a
     program's tests, by agreement with a reference. Every answer with its grade is kept in `traces.jsonl`. What stands
-    up to a last </think> is not graded.
+    up to a last </think> is not graded; an answer whose thought does not end gets 0.
     """
 
     name: ClassVar[str] = "grpo"

@@ -16,10 +16,12 @@ import torch
 import trl
 
 from metier.core import Failure, Mistake, Work
+from metier.core.chat import Message
 from metier.core.files import write_json_atomic
 from metier.core.processes import Processes
 from metier.core.progress import Bar
-from metier.core.scorers import scorer_for
+from metier.core.scorers import answer_of, scorer_for
+from metier.core.template import Template
 from metier.core.types import Conversation
 from metier.train.adapt import plain_network_for, precision_on
 from metier.train.adapter import keep_adapter, merged
@@ -43,9 +45,9 @@ if TYPE_CHECKING:
 TRACES = "traces.jsonl"
 _DONE = ".trained.json"
 _CHECKPOINTS = "checkpoints"
-_THOUGHT = "</think>"
 _FLAT_STEPS = 10  # steps without one group whose grades differ, after which it is said that nothing is learnt
 _ROWS_COMPARED = 8
+_TAIL = 8  # tokens of a prompt in whose text an opened thought would stand
 _FIGURES = {
     "reward": "reward",
     "reward_std": "reward_std",
@@ -126,6 +128,7 @@ class RewardTrainer(Watched, trl.GRPOTrainer):
         told = identity_of({"prompts and checks": digest_of(prompts)}, settings, work, precision=precision)
         self.watch(settings, work, Checkpoints(folder, told, work.warn))
         self._scorers: dict[str, Any] = {}
+        self._opens = opened_thought(tokenizer, asked(prompts[0]))
         self._flat = 0
         self._drawing: Drawing | None = None
         self._draws = self.args.world_size == 1
@@ -148,7 +151,7 @@ class RewardTrainer(Watched, trl.GRPOTrainer):
             check = conversation.check or {}
             name = str(check.get("scorer"))
             scorer = self._scorers.setdefault(name, scorer_for(name))
-            score = scorer.score(check, answer.rpartition(_THOUGHT)[2])
+            score = scorer.score(check, answer_of(self._opens + answer))
             found.append(score.value)
             line = {"step": self.state.global_step, "row": conversation.id, "reward": score.value}
             lines.append(json.dumps({**line, "reason": score.reason, "answer": answer}, ensure_ascii=False))
@@ -327,6 +330,12 @@ def with_gradient(inputs: Mapping[str, Any]) -> dict[str, Any]:
         name: value[kept_B] if torch.is_tensor(value) and value.dim() and len(value) == rows else value
         for name, value in inputs.items()
     }
+
+
+def opened_thought(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """Return "<think>" where the template has an answer begin within a thought, else ""."""
+    prompt = Template(tokenizer).render(messages, generate=True).ids
+    return "<think>" if str(tokenizer.decode(prompt[-_TAIL:])).rstrip().endswith("<think>") else ""
 
 
 def matches(completions: Sequence[Any], pattern: re.Pattern[str], **_: Any) -> list[float]:

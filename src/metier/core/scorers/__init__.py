@@ -31,6 +31,12 @@ class Scorer(Protocol):
         ...
 
 
+def answer_of(reply: str) -> str:
+    """Return what a reply says after its thoughts, which stand in <think>…</think>: nothing while a thought is open."""
+    _, closed, answer = reply.rpartition("</think>")
+    return "" if not closed and reply.lstrip().startswith("<think>") else answer
+
+
 def scorer_for(name: str) -> Scorer:
     """Return the scorer called `name`: "sqlite" (execution), "program" (unit tests) or "agreement" (shared words).
 
@@ -49,4 +55,4 @@ def scorer_for(name: str) -> Scorer:
     return known[name]()
 
 
-__all__ = ["Score", "Scorer", "scorer_for"]
+__all__ = ["Score", "Scorer", "answer_of", "scorer_for"]

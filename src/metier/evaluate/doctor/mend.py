@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from metier.core.errors import Mistake
@@ -36,6 +36,8 @@ def choose(
 ) -> list[Chosen]:
     """Return the remedies to apply: of every fault found, or of those in `only`, the first or the one of a kind.
 
+    Those of a kind that was asked for come first.
+
     Raises:
         Mistake: a fault was not found, or has no remedy of that kind.
     """
@@ -55,7 +57,7 @@ def choose(
             known = [way["kind"] for way in (fault["remedy"], *fault["alternatives"]) if way is not None]
             raise Mistake(f"'{name}' has no remedy '{kinds.get(name)}'", found=", ".join(known) or "none")
         chosen.append(Chosen(name, ways[0]["kind"], ways[0]["why"], ways[0]["changes"]))
-    return chosen
+    return sorted(chosen, key=lambda one: one.fault not in kinds)  # what was asked for stands in nobody's way
 
 
 def mend(text: str, recipe: Recipe, workshop: Workshop, diagnosis: Mapping[str, Any], chosen: list[Chosen]) -> Mended:
@@ -76,6 +78,7 @@ def mend(text: str, recipe: Recipe, workshop: Workshop, diagnosis: Mapping[str, 
             mended.advice.append(remedy)
             continue
         changes = [_renamed(change, names) for change in remedy.changes]
+        changes += _looked_at(mended.text, recipe, changes)
         blocked = next((by for change in changes if (by := _blocked(change, now, recipe))), None)
         if blocked is not None:
             mended.left.append((remedy, blocked))
@@ -83,7 +86,7 @@ def mend(text: str, recipe: Recipe, workshop: Workshop, diagnosis: Mapping[str, 
         for change in changes:
             mended = mended._replace(text=_applied(mended.text, change))
             if "step" in change:
-                now[change["step"], change["field"]] = (change["to"], remedy.fault)
+                now |= {place: (to, remedy.fault) for place, to in _settled(change)}
         mended.applied.append(remedy)
     if recipe.file is not None and mended.applied:
         import yaml
@@ -133,10 +136,18 @@ def _blocked(change: Mapping[str, Any], now: Mapping[tuple[str, str], tuple[Any,
     if "insert" in change:
         name = change["insert"]["name"]
         return f"'{name}' is in the recipe already" if name in recipe.steps else None
-    said, by = now.get((change["step"], change["field"]), (change["from"], ""))
-    if said in (change["from"], change["to"]):
-        return None
-    return f"the remedy of {by} changes {change['step']}.{change['field']} already; examine again after it"
+    for place, to in _settled(change):
+        said, by = now.get(place, (to, ""))
+        if said != to:
+            return f"the remedy of {by} changes {'.'.join(place)} already; examine again after it"
+    return None
+
+
+def _settled(change: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Any]]:
+    """Yield the fields that a change settles: with the method the learning rate, as each method has one of its own."""
+    yield (change["step"], change["field"]), change["to"]
+    if change["field"] == "method":
+        yield (change["step"], "learning_rate"), None
 
 
 def _applied(text: str, change: Mapping[str, Any]) -> str:
@@ -146,6 +157,27 @@ def _applied(text: str, change: Mapping[str, Any]) -> str:
             text if _has(text, insert["name"]) else with_entry(text, insert["name"], insert["entry"], change["after"])
         )
     return with_field(text, change["step"], change["field"], change["to"])
+
+
+def _looked_at(text: str, recipe: Recipe, changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what lets doctors look at the cleaned data: in what is no longer used they would find the old fault again.
+
+    A new step that holds a corpus of `trained_on` leaves something out of it, and stands in its place.
+    """
+    import yaml
+
+    cleaned = {}
+    for change in changes:
+        corpus = change["insert"]["entry"].get("corpus") if "insert" in change else None
+        if corpus is not None:
+            cleaned[corpus] = f"${change['insert']['name']}"
+    found = []
+    for name, step in recipe.steps.items():
+        said = yaml.safe_load(text)[name].get("trained_on") if step.name == "doctor" else None
+        if isinstance(said, list) and cleaned.keys() & {one for one in said if isinstance(one, str)}:
+            meant = [cleaned.get(one, one) if isinstance(one, str) else one for one in said]
+            found.append({"step": name, "field": "trained_on", "from": said, "to": meant})
+    return found
 
 
 def _has(text: str, name: str) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from metier.core.chat import Message
+from metier.core.scorers import answer_of
 from metier.evaluate.judge.contest import Question
 
 Side = Literal["A", "B", "tie"]
@@ -54,7 +55,7 @@ def ask_grades(question: Question, label: str, criteria: Mapping[str, str], refe
 
 def read_winner(reply: str) -> Side | None:
     """Return the verdict in a reply, or None where there is none or it holds several that differ."""
-    told = _after_thought(reply)
+    told = answer_of(reply)
     found = {_side(row[key]) for row in _objects(told) for key in _keys(row, _WINNER_KEYS)}
     if not found:
         found = {_side(match) for match in _WRITTEN.findall(told)} or {_side(told)}
@@ -63,7 +64,7 @@ def read_winner(reply: str) -> Side | None:
 
 def read_grades(reply: str, criteria: Mapping[str, str]) -> dict[str, int] | None:
     """Return the grade of every criterion, or None unless the reply gives each one whole number from 1 to 5."""
-    rows = [row for row in _objects(_after_thought(reply)) if any(_keys(row, [name]) for name in criteria)]
+    rows = [row for row in _objects(answer_of(reply)) if any(_keys(row, [name]) for name in criteria)]
     if len(rows) != 1:
         return None
     grades = {name: _grade(rows[0][key]) for name in criteria for key in _keys(rows[0], [name])}
@@ -84,10 +85,6 @@ def _block(head: str, text: str) -> str:
 
 def _listed(criteria: Mapping[str, str]) -> str:
     return "\n".join(f"- {name}: {meaning}" for name, meaning in criteria.items())
-
-
-def _after_thought(reply: str) -> str:
-    return reply.rpartition("</think>")[2].strip()
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
