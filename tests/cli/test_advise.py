@@ -70,6 +70,24 @@ def test_the_recipe_is_one_that_plan_takes(material: Path, tiny_model_folder: Pa
     assert "exists" in str(again.exception)
 
 
+def test_a_recipe_for_one_file_reads_no_other_file_of_its_folder(tiny_model_folder: Path, tmp_path: Path) -> None:
+    for name in ("handbook.txt", "salaries.txt"):
+        (tmp_path / name).write_text("text " * 100)
+    written = tmp_path / "r.yaml"
+    told = metier("advise", tmp_path / "handbook.txt", "--model", tiny_model_folder, "--write", written)
+    assert told.exit_code == 0, told.output
+    pages = load_recipe(written).steps["pages"]
+    assert pages.name == "read" and vars(pages)["folder"].path == tmp_path / "handbook.txt"
+
+
+def test_a_model_that_fits_with_no_method_is_told_in_words_and_json(material: Path) -> None:
+    asked_for = ("advise", material / "rows.jsonl", "--model", "70B", "--host", "cpu:1x16G")
+    words, plain = metier(*asked_for), metier(*asked_for, "--json")
+    assert words.exit_code == 0 and "does not fit" in words.output
+    (line,) = (line for line in json.loads(plain.output)["lines"] if line["about"] == "memory (sft)")
+    assert line["advice"].startswith("does not fit: needs about") and "of 16 GB" in line["advice"]
+
+
 def test_without_general_text_the_recipe_says_where_it_goes(
     material: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:

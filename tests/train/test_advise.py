@@ -11,8 +11,9 @@ import pytest
 
 from metier.core import Mistake, Workshop
 from metier.core.types import Documents
+from metier.corpus.read import kinds
 from metier.train.advise import Advice, Data, Target, Wishes, advise
-from metier.train.evidence import evidence, kind_of
+from metier.train.evidence import _PASSED_OVER, evidence, kind_of
 from tests.train.bench import HOST, Pairs, Talks, Texts
 
 SEVEN = Target("seven", 7_000_000_000, True)
@@ -84,6 +85,17 @@ def test_adapters_take_higher_rates_than_full_training_and_large_models_lower_on
     assert rate(70 * 10**9, None) == ("full", 1e-5) and rate(135 * 10**6, None)[1] == 1e-4
 
 
+def test_what_fits_with_no_method_is_told() -> None:
+    def told(memory: int) -> list[str]:
+        found = advise(Data(rows=5000, pairs=2000), Target("m", 70 * 10**9, True), Wishes(memory_bytes=memory))
+        assert found.trainings.keys() == {"sft", "dpo"} and found.trainings["sft"].method == "qlora"
+        return [f"{line.about}: {line.advice}" for line in found.lines if line.about.startswith("memory")]
+
+    assert told(80 * 10**9) == []
+    small = told(16 * 10**9)
+    assert len(small) == 2 and small[0].startswith("memory (sft): does not fit: needs about 65 GB of 16 GB")
+
+
 def test_a_strong_shift_asks_for_more_replay() -> None:
     weak, strong = (
         advise(Data(9000, 4 * 10**8, 5000), SEVEN, Wishes(shift)).replay_share for shift in ("weak", "strong")
@@ -106,6 +118,7 @@ def test_what_was_assumed_is_told() -> None:
         ({"conversations": []}, "conversations"),
         ({"instruction": "a", "output": "b"}, "conversations"),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preferences"),
+        ({"input": {}, "preferred_output": [], "non_preferred_output": []}, "preferences"),
         ({"body": "a"}, None),
         (["a"], None),
     ],
@@ -133,6 +146,39 @@ def test_artifacts_folders_and_lines_are_counted(tmp_path: Path) -> None:
     assert evidence(lines)[1:] == ("documents", 2, 4, False)
     (tmp_path / "rows.json").write_text(json.dumps([{"messages": []}] * 3))
     assert evidence(tmp_path / "rows.json")[1:3] == ("conversations", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [(b'{"text": "a\\ud83d"}\n', 2), (b'\xef\xbb\xbf{"text": "a"}\n', 1), (b'\xef\xbb\xbf[{"text": "a"}]', 1)],
+    ids=["half a surrogate pair", "a mark of byte order", "that mark before a list"],
+)
+def test_lines_as_other_programs_write_them_are_counted(tmp_path: Path, text: bytes, size: int) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(text)
+    assert evidence(tmp_path / "rows.jsonl")[1:] == ("documents", 1, size, False)
+
+
+@pytest.mark.parametrize(
+    "name", ["A.java", "a.cob", "a.eml", "a.ndjson", "a.log", "a.JSONL", "README", "a.adoc", "a.ipynb", "a.zip"]
+)
+def test_all_that_read_takes_counts_as_documents(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"text": "some text"}')
+    (tmp_path / "photo.dat").write_bytes(b"\x01\0\x02")
+    found = evidence(tmp_path)
+    assert (found.kind, found.rows) == ("documents", 1) and found.text_bytes > 0
+
+
+def test_a_suffix_in_capitals_is_the_same_kind(tmp_path: Path) -> None:
+    for name, text in (("docs.TXT", "text"), ("rows.JSONL", '{"text": "text"}')):
+        (tmp_path / name).write_text(text)
+        assert evidence(tmp_path / name)[1:] == ("documents", 1, 4, False)
+
+
+def test_what_read_passes_over_by_name_is_what_is_not_counted(tmp_path: Path) -> None:
+    assert {suffix[1:] for suffix in _PASSED_OVER} == kinds.UNREADABLE_SUFFIXES
+    (tmp_path / "drawing.svg").write_text("<svg/>")
+    with pytest.raises(Mistake, match="nothing to learn from"):
+        evidence(tmp_path)
 
 
 @pytest.mark.parametrize(

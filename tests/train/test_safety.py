@@ -48,6 +48,18 @@ def test_splitting_makes_a_row_of_each_answer_and_loses_none() -> None:
         fit([ROW], 11, "split")
 
 
+def test_all_rows_that_cannot_be_split_are_told_at_once_with_a_length_that_holds_them() -> None:
+    rows = [Row(f"r{n}", [1] * n, [False, *[True] * (n - 1)]) for n in (20, 30, 10)]
+    with pytest.raises(Mistake, match="2 of 3 rows") as caught:
+        fit(rows, 15, "split")
+    assert (caught.value.found or "").startswith("r30 (30 tokens), r20")
+    assert caught.value.hint == "set sequence_length: 30, or too_long: drop or truncate"
+    assert len(fit(rows, 30, "split").rows) == 3
+    with pytest.raises(Mistake) as caught:
+        fit(rows, 15, "raise", "drop")  # a step that can do no more
+    assert caught.value.hint == "set sequence_length: 30, or too_long: drop"
+
+
 def test_too_long_rows_are_named_worst_first() -> None:
     rows = [Row(f"r{n}", [1] * n, [True] * n) for n in (30, 10, 20)]
     with pytest.raises(Mistake, match="2 of 3 rows") as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +20,10 @@ from metier.train import Sft
 from metier.train.checkpoint import Cadence
 from metier.train.collate import EMPTY
 from metier.train.packing import Row
+from metier.train.sft import _families, fine_tune
 from metier.train.validation import Validation, best_weights, prompt_of, set_aside
 from metier.train.watched import Watched
-from tests.train.bench import HOST, Given, Talks, rows_with_prefixes
+from tests.train.bench import HOST, Given, Talks, conversation, rows_with_prefixes, work_in
 
 
 def test_rows_set_aside_are_the_same_in_every_attempt() -> None:
@@ -37,6 +39,42 @@ def test_answers_to_one_prompt_are_all_set_aside_or_none() -> None:
     rows = [Row(f"{at}", [1, at // 3, 5, at], [False, False, True, True]) for at in range(30)]
     train, held = set_aside(rows, 0.2, 3, prompt_of)
     assert len(held) == 6 and not {row.ids[1] for row in train} & {row.ids[1] for row in held}
+
+
+def test_conversations_that_share_a_prompt_are_all_set_aside_or_none() -> None:
+    def row(name: str, *prompt: int) -> Row:
+        return Row(name, [*prompt, 9], [False] * len(prompt) + [True])
+
+    # As fine-tuning names them: every third prompt is one, and pieces of a split conversation tie two prompts.
+    rows = [row(f"c{at}", at // 3, 7) for at in range(30)] + [row("c0", 0, 7, 9, 8), row("other", 0, 7, 9, 8)]
+    family = _families(rows)
+    train, held = set_aside(rows, 0.3, 3, lambda row: family[row.name])
+    assert held and not {one.ids[0] for one in train} & {one.ids[0] for one in held}
+    assert family["other"] == family["c2"] and len(set(family.values())) == 10
+    alone = [row(f"c{at}", at) for at in range(30)]
+    assert _families(alone) == {one.name: one.name for one in alone}  # drawn as they always were
+
+
+def test_fine_tuning_looks_at_no_answer_to_a_prompt_that_it_trains(tiny_model_folder: Path, tmp_path: Path) -> None:
+    talks = [conversation(at // 2, random.Random(at // 2))._replace(id=f"c{at}", split="train") for at in range(16)]
+    step = Sft(base=Given(at=str(tiny_model_folder)), data=(Talks(),), batch_rows=4, validation_share=0.25)
+    work = work_in(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        sides: list[list[Row]] = []
+
+        def stop(*_: Any) -> None:
+            raise Kill
+
+        def seen(*given: Any) -> tuple[list[Row], list[Row]]:
+            sides.extend(set_aside(*given))
+            return sides[0], sides[1]
+
+        patch.setattr("metier.train.validation.set_aside", seen)
+        patch.setattr("metier.train.sft.epoch_batches", stop)
+        with pytest.raises(Kill):
+            fine_tune(tiny_model_folder, talks, step, work)
+    train, held = ({prompt_of(row) for row in side} for side in sides)
+    assert len(sides[1]) == 4 and not train & held
 
 
 def test_without_the_best_weights_a_validated_training_does_not_pass_off_the_last_ones(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def advise(data: Data, target: Target, wishes: Wishes) -> Advice:
         *_why_start(data, ways, start),
         *(_why_vector() if vector else ()),
         *(_why_replay(wishes, replay, ways)),
-        *_why_trainings(data, target, trainings),
+        *_why_trainings(data, target, wishes, trainings),
     ]
     return Advice(ways, start, lines, trainings, replay, vector, list(_unknown(data, target, wishes, ways)))
 
@@ -288,9 +288,13 @@ def _affordable(wish: Literal["full", "lora"], target: Target, wishes: Wishes) -
     if target.parameters is None or wishes.memory_bytes is None:
         return wish
     for method in ladder:
-        if target.parameters * _BYTES[method] + 2e9 <= wishes.memory_bytes:
+        if _needed(target.parameters, method) <= wishes.memory_bytes:
             return method
-    return "qlora"
+    return "qlora"  # where that does not fit either a line says so
+
+
+def _needed(parameters: int, method: str) -> float:
+    return parameters * _BYTES[method] + 2e9
 
 
 def _rate(target: Target, method: str) -> float:
@@ -302,7 +306,7 @@ def _rate(target: Target, method: str) -> float:
     return 1e-5 if large else 2e-5
 
 
-def _why_trainings(data: Data, target: Target, trainings: dict[str, Training]) -> Iterator[Line]:
+def _why_trainings(data: Data, target: Target, wishes: Wishes, trainings: dict[str, Training]) -> Iterator[Line]:
     why: dict[str, Callable[[Training], tuple[str, str]]] = {
         "cpt": lambda one: (
             "new knowledge needs full rank: LoRA learnt less of code and maths from billions of tokens"
@@ -323,10 +327,25 @@ def _why_trainings(data: Data, target: Target, trainings: dict[str, Training]) -
         reason, source = why[name](one)
         rank = f", rank {one.rank} on all linear layers, alpha {2 * one.rank}" if one.rank else ""
         yield Line(f"method ({name})", one.method + rank, reason, source)
+        yield from _why_not(name, one, target, wishes)
         yield Line(
             f"learning rate ({name})", f"{one.learning_rate:g}, warmed up over 10%", *_rate_reason(name, one, target)
         )
         yield Line(f"epochs ({name})", str(one.epochs), *_epochs_reason(name, data))
+
+
+def _why_not(name: str, one: Training, target: Target, wishes: Wishes) -> Iterator[Line]:
+    if target.parameters is None or wishes.memory_bytes is None:
+        return
+    needed = _needed(target.parameters, one.method)
+    if needed > wishes.memory_bytes:
+        yield Line(
+            f"memory ({name})",
+            f"does not fit: needs about {needed / 1e9:.3g} GB of {wishes.memory_bytes / 1e9:.3g} GB; take a smaller "
+            "model or a larger machine",
+            f"{one.method} is the method that needs least, {_BYTES[one.method]:g} bytes a parameter and 2 GB beside",
+            "judgement; `metier plan` counts it for a recipe",
+        )
 
 
 def _rate_reason(name: str, one: Training, target: Target) -> tuple[str, str]:

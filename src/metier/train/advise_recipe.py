@@ -71,12 +71,12 @@ def _head(advice: Advice) -> str:
 
 def _documents(one: Evidence) -> list[str]:
     path = str(one.path.absolute())
-    if one.path.is_file() and one.path.suffix in (".jsonl", ".ndjson", ".json"):
+    if one.path.is_file() and one.path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         first = f"pages: {_entry('table', file=path)}"
     elif (one.path / "documents").is_dir():
         first = f"pages: {_entry('saved-documents', folder=path)}"
     else:
-        first = f"pages: {_entry('read', folder=path if one.path.is_dir() else str(one.path.absolute().parent))}"
+        first = f"pages: {_entry('read', folder=path)}"
     return [
         first,
         f"clean: {_entry('normalise', corpus='$pages')}",

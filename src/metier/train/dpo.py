@@ -114,7 +114,7 @@ class Dpo(TrainingStep):
                 raise Mistake("the pairs lean", found=warning, hint="balance them, or set leaning: warn")
             work.warn(warning)
         rows = [max(group.rows, key=lambda row: len(row.ids)) for group in groups.values()]
-        found = fit(rows, self.sequence_length, self.too_long)
+        found = fit(rows, self.sequence_length, self.too_long, "drop")
         tell(found, rows, self.sequence_length, work)
         dropped = {**sound.dropped, "too long": found.dropped}
         dropped = {reason: count for reason, count in dropped.items() if count}

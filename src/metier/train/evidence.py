@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,31 @@ from metier.core.files import files_below
 
 BYTES_PER_TOKEN = 4  # of English, and of Chinese: three bytes a character and some 1.4 characters a token
 
-# How much of a file of this kind is text, by bytes: measured on manuals; a PDF is a guess.
+# How much of a file of this kind is text, by bytes: measured on manuals; PDF, mail and what is packed are guesses. What
+# is not named here is text throughout, if it is text at all.
 _TEXT_SHARE = {
-    **dict.fromkeys((".txt", ".md", ".rst", ".tex", ".csv", ".tsv", ".json", ".jsonl", ".sql", ".py"), 1.0),
-    **dict.fromkeys((".html", ".htm", ".xml"), 0.5),
-    **dict.fromkeys((".pdf", ".docx", ".pptx", ".xlsx", ".epub"), 0.05),
+    **dict.fromkeys((".html", ".htm", ".xhtml", ".shtml", ".xml"), 0.5),
+    **dict.fromkeys((".eml", ".mbox", ".mbx", ".ipynb", ".warc"), 0.3),
+    **dict.fromkeys((".pdf", ".epub", ".docx", ".docm", ".dotx", ".pptx", ".pptm", ".ppsx"), 0.05),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), 0.05),
+    **dict.fromkeys((".zip", ".whl", ".kmz", ".tar"), 1.0),
+    **dict.fromkeys((".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".zst", ".zstd", ".tzst"), 3.0),
+    **dict.fromkeys((".parquet", ".pq"), 2.0),
 }
 _PLAIN = {".txt", ".md", ".rst"}
+_LINES = (".jsonl", ".ndjson", ".json")
+_HEAD = 4096
+
+# What the step `read` passes over by its name, in the words of that room.
+_UNREADABLE = """
+png jpg jpeg gif bmp tif tiff webp ico icns svg svgz psd ai eps heic avif cr2 nef dng mp3 mp4 m4a m4v wav flac ogg oga
+ogv opus mkv avi mov wmv webm mpg mpeg aac mid midi exe dll so dylib a lib o obj pyc pyo pyd class jar war ear apk aab
+dex ipa img iso dmg vmdk qcow2 vhd vdi deb rpm msi cab 7z rar lz lz4 br arj ace woff woff2 ttf otf eot db sqlite
+sqlite3 mdb accdb dbf myd ibd rdb npy npz pt pth ckpt safetensors gguf onnx h5 hdf5 tflite pkl pickle joblib feather
+arrow orc avro rtf odt odp odg doc dot ppt pps msg pst ost one vsd vsdx pub xps swf fla dwg dxf stl blend fbx glb gltf
+ply wasm nupkg egg swp pem crt cer der p12 pfx jks gpg sig map ps
+"""
+_PASSED_OVER = frozenset(f".{suffix}" for suffix in _UNREADABLE.split())
 
 Kind = Literal["documents", "conversations", "preferences"]
 
@@ -48,11 +67,11 @@ def evidence(path: Path) -> Evidence:
         raise Mistake(
             f"{path} does not exist", hint="give a folder of documents, an artifact's folder or a .jsonl file"
         )
-    if path.suffix in (".jsonl", ".ndjson", ".json"):
+    if path.suffix.lower() in _LINES:
         return _lines(path)
-    if path.suffix in _TEXT_SHARE:
-        share = _TEXT_SHARE[path.suffix]
-        return Evidence(path, "documents", 1, int(path.stat().st_size * share), path.suffix not in _PLAIN)
+    share = _share(path)
+    if share is not None:
+        return Evidence(path, "documents", 1, int(path.stat().st_size * share), path.suffix.lower() not in _PLAIN)
     raise Mistake(
         f"{path} is of no kind that is read", found=path.suffix or "no ending", hint="give a folder, or .jsonl"
     )
@@ -74,7 +93,7 @@ def _artifact(path: Path, kind: Kind, column: str) -> Evidence:
 def _files(path: Path) -> Evidence:
     count, size, guessed = 0, 0.0, False
     for file in files_below(path):
-        share = _TEXT_SHARE.get(file.suffix.lower())
+        share = _share(file)
         if share is not None:
             if file.suffix.lower() in (".jsonl", ".ndjson"):
                 _require_documents(file)
@@ -88,6 +107,22 @@ def _files(path: Path) -> Evidence:
             hint="give a folder with text, Markdown, HTML or PDF, or an artifact's folder",
         )
     return Evidence(path, "documents", count, int(size), guessed)
+
+
+def _share(file: Path) -> float | None:
+    """Return how much of a file is text, by bytes; None if the step `read` would get none out of it."""
+    suffix = file.suffix.lower()
+    if suffix in _PASSED_OVER:
+        return None
+    if suffix in _TEXT_SHARE or suffix in _PLAIN or suffix in _LINES:
+        return _TEXT_SHARE.get(suffix, 1.0)
+    try:
+        with file.open("rb") as content:
+            head = content.read(_HEAD)
+    except OSError:
+        return None
+    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return 1.0 if head and (wide or b"\0" not in head) else None
 
 
 def _require_documents(file: Path) -> None:
@@ -118,14 +153,14 @@ def _lines(path: Path) -> Evidence:
             )
         rows += 1
         if kind == "documents":
-            size += len(row["text"].encode())
+            size += len(row["text"].encode(errors="replace"))  # half a surrogate pair is valid JSON
     if kind is None:
         raise Mistake(f"{path} is empty", hint="give a file with one JSON object a line")
     return Evidence(path, kind, rows, size, False)
 
 
 def _rows(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
         first = lines.read(1)
         lines.seek(0)
         number = 0
@@ -145,7 +180,7 @@ def kind_of(row: Any) -> Kind | None:
     """Return what a JSON object is by its keys, or None."""
     if not isinstance(row, dict):
         return None
-    if "chosen" in row and "rejected" in row:
+    if {"chosen", "rejected"} <= row.keys() or {"preferred_output", "non_preferred_output"} <= row.keys():
         return "preferences"
     if {"messages", "conversations", "instruction", "prompt"} & row.keys():
         return "conversations"

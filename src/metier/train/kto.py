@@ -101,7 +101,7 @@ class Kto(TrainingStep):
                 found=f"{len(silent)} rows, such as {silent[0]}",
                 hint="with add_generation_prompt the chat template writes more than stands before an answer: mend it",
             )
-        found = fit(rows, self.sequence_length, self.too_long)
+        found = fit(rows, self.sequence_length, self.too_long, "drop")
         tell(found, rows, self.sequence_length, work)
         dropped |= {"too long": found.dropped} if found.dropped else {}
         made = {"row": len(found.rows)}

@@ -48,18 +48,20 @@ def runs(mask: Sequence[bool]) -> list[tuple[int, int]]:
     return found
 
 
-def fit(rows: Sequence[Row], length: int, too_long: TooLong) -> Fit:
+def fit(rows: Sequence[Row], length: int, too_long: TooLong, ways: str = "split, drop or truncate") -> Fit:
     """Return rows of at most `length` tokens.
 
     Args:
         too_long: what happens to the others. drop: left out. truncate: cut at the end, and left out where no trained
             token remains. split: one row per answer (see `split_turns`), where that is short enough. raise: a Mistake.
+        ways: what the step's `too_long` can be instead, as its message says it.
 
     Raises:
         Mistake: a row is too long and `too_long` is "raise", or "split" and one answer with its prompt is; or no row
             remains.
     """
     kept: list[Row] = []
+    stuck: list[Row] = []
     lost: list[Lost] = []
     dropped = 0
     for row in rows:
@@ -73,13 +75,17 @@ def fit(rows: Sequence[Row], length: int, too_long: TooLong) -> Fit:
         elif too_long == "split":
             pieces = [piece for piece in split_turns(row) if len(piece.ids) <= length]
             if len(pieces) < len(runs(row.mask)):
-                raise _refused([row], rows, length, "one answer with what stands before it is too long already")
+                stuck.append(row)
+                continue
         lost.append(_lost(row, pieces, too_long))
         dropped += not pieces
         kept += pieces
+    if stuck:
+        why = "one answer with what stands before it is too long already"
+        raise _refused(stuck, rows, length, "drop or truncate", why)
     if lost and (too_long == "raise" or not kept):
-        worst = sorted((row for row in rows if len(row.ids) > length), key=lambda row: -len(row.ids))
-        raise _refused(worst, rows, length, "their answers would be cut")
+        worst = [row for row in rows if len(row.ids) > length]
+        raise _refused(worst, rows, length, ways, "their answers would be cut")
     return Fit(kept, sorted(lost, key=lambda one: (-one.lost_trained, -one.lost_tokens, one.name)), dropped)
 
 
@@ -219,11 +225,12 @@ def _lost(row: Row, pieces: Sequence[Row], too_long: TooLong) -> Lost:
     return Lost(row.name, len(row.ids), len(row.ids) - kept, sum(row.mask[kept:]), ends)
 
 
-def _refused(worst: Sequence[Row], rows: Sequence[Row], length: int, why: str) -> Mistake:
+def _refused(found: Sequence[Row], rows: Sequence[Row], length: int, ways: str, why: str) -> Mistake:
+    worst = sorted(found, key=lambda row: -len(row.ids))
     told = ", ".join(f"{row.name} ({len(row.ids)} tokens)" for row in worst[:_WORST])
     more = f" and {len(worst) - _WORST} more" if len(worst) > _WORST else ""
     return Mistake(
         f"{len(worst)} of {len(rows)} rows are longer than sequence_length {length}: {why}",
         found=told + more,
-        hint=f"set sequence_length: {max(len(row.ids) for row in worst)}, or too_long: split, drop or truncate",
+        hint=f"set sequence_length: {len(worst[0].ids)}, or too_long: {ways}",
     )

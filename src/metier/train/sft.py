@@ -91,7 +91,10 @@ def fine_tune(
     all_rows = rendered(train, tokenizer)
     kept = fit(all_rows, options.sequence_length, options.too_long)
     tell(kept, all_rows, options.sequence_length, work)
-    rows, validation = set_aside(kept.rows, options.validation_share, options.seed, lambda row: row.name)
+    family = _families(kept.rows) if options.validation_share else {}
+    rows, validation = set_aside(
+        kept.rows, options.validation_share, options.seed, lambda row: family.get(row.name, row.name)
+    )
     _count(work, conversations, train, kept, len(validation), source)
     of_text = _text_rows(work, text, tokenizer, options) if text is not None else []
     rows = rows + of_text
@@ -139,6 +142,28 @@ def _count(
     if validated:
         rows = len(kept.rows)
         work.count("row", rows, rows - validated, {"set aside for validation": validated})
+
+
+def _families(rows: Sequence[Row]) -> dict[str, str]:
+    """Return for each conversation one that stands for it and all that share a prompt with it, or with one of those.
+
+    The prompt is all that stands before the first trained token. Rows of one family are never on both sides.
+    """
+    from metier.train.validation import prompt_of
+
+    above: dict[str, str] = {}
+    asked: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while above[name] != name:
+            above[name] = above[above[name]]  # so that no way up stays long
+            name = above[name]
+        return name
+
+    for row in rows:
+        above.setdefault(row.name, row.name)
+        above[top(row.name)] = top(asked.setdefault(prompt_of(row), row.name))
+    return {name: top(name) for name in above}
 
 
 def _text_rows(work: Work, text: Documents, tokenizer: Any, options: Sft) -> list[Row]:

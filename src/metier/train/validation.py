@@ -252,7 +252,7 @@ def set_aside(
 
 def prompt_of(row: Row) -> str:
     """Return a name of what stands before a row's answer, by which all answers to one prompt are on one side."""
-    return hashlib.sha256(repr(row.ids[: row.mask.index(True)]).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(list(row.ids[: row.mask.index(True)])).encode()).hexdigest()[:16]
 
 
 def validation_windows(groups: Sequence[Group], window_tokens: int) -> list[Window]:
