@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and digests of files and folders."""
+"""Files written whole or not at all, digests of files and folders, and which kinds hold no text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from pathlib import Path
 from typing import Any
 
 _BLOCK = 1 << 20
+
+_UNREADABLE = """
+png jpg jpeg gif bmp tif tiff webp ico icns svg svgz psd ai eps heic avif cr2 nef dng mp3 mp4 m4a m4v wav flac ogg oga
+ogv opus mkv avi mov wmv webm mpg mpeg aac mid midi exe dll so dylib a lib o obj pyc pyo pyd class jar war ear apk aab
+dex ipa img iso dmg vmdk qcow2 vhd vdi deb rpm msi cab 7z rar lz lz4 br arj ace woff woff2 ttf otf eot db sqlite
+sqlite3 mdb accdb dbf myd ibd rdb npy npz pt pth ckpt safetensors gguf onnx h5 hdf5 tflite pkl pickle joblib feather
+arrow orc avro rtf odt odp odg doc dot ppt pps msg pst ost one vsd vsdx pub xps swf fla dwg dxf stl blend fbx glb gltf
+ply wasm nupkg egg swp pem crt cer der p12 pfx jks gpg sig map ps
+"""
+UNREADABLE_SUFFIXES = frozenset(_UNREADABLE.split())
+"""Known kinds that hold no text, or text in a form that is not read: passed over by name, without being opened."""
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:

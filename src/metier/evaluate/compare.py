@@ -7,13 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metier.core.errors import Failure, Mistake
 from metier.core.types import Scores
 from metier.evaluate.answer_log import AnswerLog, Place
 from metier.evaluate.perplexity import PER_BYTE, REPLY_PER_BYTE, TEXT
 from metier.evaluate.statistics import Interval, paired_difference, perplexity_ratio
+
+if TYPE_CHECKING:
+    from metier.evaluate.baselines import Setting
 
 SETTING = "setting.json"
 """The file beside scores.json that says how a model was asked, and which figures were not measured so."""
@@ -126,17 +129,13 @@ Rows = Sequence[Mapping[str, Any]]
 
 def one_setting(first: Scores, second: Scores) -> bool:
     """Say whether two models were shown as many examples and passages as each other."""
-    from metier.evaluate.baselines import setting_of  # which imports this module
-
-    return setting_of(first)[:2] == setting_of(second)[:2]
+    return _setting(first)[:2] == _setting(second)[:2]
 
 
 def require_one_setting(first: Scores, second: Scores) -> None:
     """Raise Mistake if one model was shown examples or passages that the other was not: less of it was measured."""
-    from metier.evaluate.baselines import setting_of  # which imports this module
-
     if not one_setting(first, second):
-        told = [f"{one.folder.name}: {setting_of(one).words or 'plain'}" for one in (first, second)]
+        told = [f"{one.folder.name}: {_setting(one).words or 'plain'}" for one in (first, second)]
         raise Mistake(
             "models that were asked in unlike ways cannot be held against each other",
             found="; ".join(told),
@@ -204,9 +203,13 @@ def _answers(folder: Path, skipped: frozenset[str]) -> dict[Place, dict[str, Any
 
 
 def _skipped(first: Scores, second: Scores) -> frozenset[str]:
+    return frozenset(_setting(first).skipped) | frozenset(_setting(second).skipped)
+
+
+def _setting(scores: Scores) -> Setting:
     from metier.evaluate.baselines import setting_of  # which imports this module
 
-    return frozenset(setting_of(first).skipped) | frozenset(setting_of(second).skipped)
+    return setting_of(scores)
 
 
 def _card(folder: Path) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def arguments(
         batch: rows of a forward pass; a packed window is one.
         uneven: whether `dealt` adds empty passes where processes cannot share those of a step evenly.
         left_out: whether a pass may leave trained weights out, see `may_leave_out`.
+
     Raises:
         Mistake: the passes of a step cannot be shared by the processes, or curves are sent where nobody is.
     """

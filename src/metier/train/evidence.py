@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from metier.core import Mistake
-from metier.core.files import files_below
+from metier.core.files import UNREADABLE_SUFFIXES, files_below
 
 BYTES_PER_TOKEN = 4  # of English, and of Chinese: three bytes a character and some 1.4 characters a token
 
@@ -27,17 +27,6 @@ _TEXT_SHARE = {
 _PLAIN = {".txt", ".md", ".rst"}
 _LINES = (".jsonl", ".ndjson", ".json")
 _HEAD = 4096
-
-# What the step `read` passes over by its name, in the words of that room.
-_UNREADABLE = """
-png jpg jpeg gif bmp tif tiff webp ico icns svg svgz psd ai eps heic avif cr2 nef dng mp3 mp4 m4a m4v wav flac ogg oga
-ogv opus mkv avi mov wmv webm mpg mpeg aac mid midi exe dll so dylib a lib o obj pyc pyo pyd class jar war ear apk aab
-dex ipa img iso dmg vmdk qcow2 vhd vdi deb rpm msi cab 7z rar lz lz4 br arj ace woff woff2 ttf otf eot db sqlite
-sqlite3 mdb accdb dbf myd ibd rdb npy npz pt pth ckpt safetensors gguf onnx h5 hdf5 tflite pkl pickle joblib feather
-arrow orc avro rtf odt odp odg doc dot ppt pps msg pst ost one vsd vsdx pub xps swf fla dwg dxf stl blend fbx glb gltf
-ply wasm nupkg egg swp pem crt cer der p12 pfx jks gpg sig map ps
-"""
-_PASSED_OVER = frozenset(f".{suffix}" for suffix in _UNREADABLE.split())
 
 Kind = Literal["documents", "conversations", "preferences"]
 
@@ -112,7 +101,7 @@ def _files(path: Path) -> Evidence:
 def _share(file: Path) -> float | None:
     """Return how much of a file is text, by bytes; None if the step `read` would get none out of it."""
     suffix = file.suffix.lower()
-    if suffix in _PASSED_OVER:
+    if suffix.removeprefix(".") in UNREADABLE_SUFFIXES:
         return None
     if suffix in _TEXT_SHARE or suffix in _PLAIN or suffix in _LINES:
         return _TEXT_SHARE.get(suffix, 1.0)

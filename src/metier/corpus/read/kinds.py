@@ -80,17 +80,6 @@ _NAMES = {
 _NAMED_TEXT = re.compile(r"(readme|license|licence|copying|notice|authors|changelog|changes|news|todo|install)\b", re.I)
 _LOG_NAME = re.compile(r"\.log(?:[.-]\d[\d.-]*)?$|^(?:syslog|messages|dmesg)(?:\.\d+)?$", re.IGNORECASE)
 
-_UNREADABLE = """
-png jpg jpeg gif bmp tif tiff webp ico icns svg svgz psd ai eps heic avif cr2 nef dng mp3 mp4 m4a m4v wav flac ogg oga
-ogv opus mkv avi mov wmv webm mpg mpeg aac mid midi exe dll so dylib a lib o obj pyc pyo pyd class jar war ear apk aab
-dex ipa img iso dmg vmdk qcow2 vhd vdi deb rpm msi cab 7z rar lz lz4 br arj ace woff woff2 ttf otf eot db sqlite
-sqlite3 mdb accdb dbf myd ibd rdb npy npz pt pth ckpt safetensors gguf onnx h5 hdf5 tflite pkl pickle joblib feather
-arrow orc avro rtf odt odp odg doc dot ppt pps msg pst ost one vsd vsdx pub xps swf fla dwg dxf stl blend fbx glb gltf
-ply wasm nupkg egg swp pem crt cer der p12 pfx jks gpg sig map ps
-"""
-UNREADABLE_SUFFIXES = frozenset(_UNREADABLE.split())
-"""Known kinds that hold no text, or text in a form that is not read: passed over by name, without being opened."""
-
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"%PDF-", "pdf"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"\x1f\x8b\x08", "gz"),
     (b"\x28\xb5\x2f\xfd", "zst"), (b"\xfd7zXZ\0", "xz"), (b"PAR1", "parquet"), (b"WARC/1.", "warc"),

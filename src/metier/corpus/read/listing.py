@@ -11,8 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from metier.core.files import UNREADABLE_SUFFIXES
 from metier.corpus.charset import Undecodable, decode
-from metier.corpus.read.kinds import CONTAINERS, UNREADABLE_SUFFIXES, by_name, suffix_of
+from metier.corpus.read.kinds import CONTAINERS, by_name, suffix_of
 from metier.corpus.read.licences import MAX_BYTES, identify, is_license_file, together
 from metier.corpus.read.walk import LEFT_OUT, matches
 

@@ -8,8 +8,9 @@ from fnmatch import fnmatch
 from importlib import import_module
 from typing import NamedTuple
 
+from metier.core.files import UNREADABLE_SUFFIXES
 from metier.corpus.read.found import Bomb, Content, Unread, Unreadable, why_unread
-from metier.corpus.read.kinds import CONTAINERS, UNREADABLE_SUFFIXES, Kind, recognise, suffix_of
+from metier.corpus.read.kinds import CONTAINERS, Kind, recognise, suffix_of
 from metier.corpus.read.sources import Options, Source
 
 Cursor = tuple[int, ...]
